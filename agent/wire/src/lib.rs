@@ -1,0 +1,23 @@
+//! What travels between a device and the hub: records, frames, topics, and the
+//! reliable stream that both directions share.
+//!
+//! * [`record`]: the things worth keeping (outcome, escalation, answer, event, loss).
+//! * [`frame`]: how records are packed into one MQTT payload, with version, checksum and limits.
+//! * [`stream`]: who sends what again, and what a receiver may apply.
+//! * [`topic`]: the two topics of a device.
+//! * [`id`]: names and numbers, checked once when they are parsed.
+//! * [`limits`]: every bound, with its reason.
+//!
+//! Invariants: decoding never panics and never allocates more than
+//! [`limits::BODY_BYTES_MAX`] for one frame; a record has one identity, (device, epoch,
+//! stream, sequence), and applying it twice has no effect.
+//!
+//! Not here: sockets, clocks, randomness, disks. Everything is a value or a state machine
+//! that is told the time.
+
+pub mod frame;
+pub mod id;
+pub mod limits;
+pub mod record;
+pub mod stream;
+pub mod topic;

@@ -1,0 +1,155 @@
+//! Strategies that make any record.
+
+use landfall_wire::id::{Confidence, Epoch, ShortDigest, TaskName, Ticket};
+use landfall_wire::record::{
+    Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Mechanism,
+    Outcome, Record, RedactedText, StreamId, TaskKind, Verdict,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+fn task() -> impl Strategy<Value = TaskName> {
+    "[a-z0-9][a-z0-9-]{0,62}".prop_map(|name| name.parse().unwrap())
+}
+
+fn confidence() -> impl Strategy<Value = Confidence> {
+    (0..=10_000_u16).prop_map(Confidence::from_basis_points)
+}
+
+fn decision() -> impl Strategy<Value = Decision> {
+    let field = (".{0,20}", ".{0,200}", any::<u32>(), any::<u32>(), confidence()).prop_map(
+        |(label, value, start, end, confidence)| Field { label, value, start, end, confidence },
+    );
+    prop_oneof![
+        ".{0,63}".prop_map(Decision::Label),
+        vec(field, 0..40).prop_map(Decision::Fields),
+        Just(Decision::OutOfScope),
+    ]
+}
+
+fn reason() -> impl Strategy<Value = EscalationReason> {
+    prop_oneof![
+        Just(EscalationReason::LowConfidence),
+        Just(EscalationReason::OutOfScope),
+        ".{0,63}".prop_map(EscalationReason::Rule),
+        Just(EscalationReason::Audit),
+        ".{0,63}".prop_map(EscalationReason::ModelUnavailable),
+    ]
+}
+
+fn text() -> impl Strategy<Value = Option<RedactedText>> {
+    option::of(".{0,3000}".prop_map(|text| RedactedText::new(&text)))
+}
+
+fn meta() -> impl Strategy<Value = Vec<(String, String)>> {
+    vec((".{0,40}", ".{0,200}"), 0..10)
+}
+
+fn digest() -> impl Strategy<Value = ShortDigest> {
+    any::<[u8; 8]>().prop_map(ShortDigest)
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    let mechanism = prop_oneof![
+        ".{0,63}".prop_map(Mechanism::Guard),
+        ".{0,63}".prop_map(Mechanism::Rule),
+        Just(Mechanism::Model),
+    ];
+    let verdict = prop_oneof![
+        Just(Verdict::Answered),
+        (reason(), any::<u64>()).prop_map(|(reason, seq)| Verdict::Escalated { reason, seq }),
+        Just(Verdict::Refused),
+    ];
+    let what = (task(), option::of(".{0,32}"), any::<u64>(), mechanism, verdict);
+    let answer = (option::of(decision()), confidence(), digest(), digest(), any::<u32>());
+    (what, answer, text(), meta()).prop_map(|(what, answer, text, meta)| Outcome {
+        task: what.0,
+        caller_id: what.1,
+        at_ms: what.2,
+        mechanism: what.3,
+        verdict: what.4,
+        decision: answer.0,
+        confidence: answer.1,
+        package: answer.2,
+        config: answer.3,
+        decide_us: answer.4,
+        text,
+        meta,
+    })
+}
+
+fn escalation() -> impl Strategy<Value = Escalation> {
+    let what = (any::<u64>(), task(), any::<u64>(), reason(), any::<u32>());
+    let candidates = vec((".{0,20}", confidence()), 0..5);
+    (what, text(), option::of(decision()), candidates, meta()).prop_map(
+        |(what, text, provisional, candidates, meta)| Escalation {
+            outcome_seq: what.0,
+            task: what.1,
+            at_ms: what.2,
+            reason: what.3,
+            text,
+            provisional,
+            candidates,
+            meta,
+            ttl_secs: what.4,
+        },
+    )
+}
+
+fn ticket() -> impl Strategy<Value = Ticket> {
+    any::<(u64, u64)>().prop_map(|(epoch, seq)| Ticket { epoch: Epoch(epoch), seq })
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    (ticket(), decision(), ".{0,40}", any::<u64>(), option::of(".{0,100}")).prop_map(
+        |(ticket, decision, by, at_ms, note)| Answer { ticket, decision, by, at_ms, note },
+    )
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let kind = prop_oneof![Just(TaskKind::Classification), Just(TaskKind::Extraction)];
+    prop_oneof![
+        (any::<u64>(), ".{0,20}", digest()).prop_map(|(at_ms, version, config)| Event::Started {
+            at_ms,
+            version,
+            config
+        }),
+        (task(), kind, vec(".{0,60}", 0..200), ".{0,40}")
+            .prop_map(|(task, kind, labels, package)| Event::Task { task, kind, labels, package }),
+        (option::of(any::<u64>()), any::<u64>(), ".{0,600}").prop_map(|(old, salvaged, detail)| {
+            Event::StoreReplaced { old: old.map(Epoch), salvaged, detail }
+        }),
+        ticket().prop_map(|ticket| Event::Expired { ticket }),
+    ]
+}
+
+fn loss() -> impl Strategy<Value = Loss> {
+    let stream = prop_oneof![
+        Just(StreamId::Outcome),
+        Just(StreamId::Escalation),
+        Just(StreamId::Event),
+        Just(StreamId::Answer),
+    ];
+    let reason = prop_oneof![Just(LossReason::Shed), Just(LossReason::Damaged)];
+    (stream, any::<u64>(), any::<u64>(), any::<u64>(), reason).prop_map(
+        |(stream, epoch, first, end, reason)| Loss {
+            stream,
+            epoch: Epoch(epoch),
+            first,
+            end,
+            reason,
+        },
+    )
+}
+
+/// Any record, including ones over the limits.
+pub fn record() -> impl Strategy<Value = Record> {
+    prop_oneof![
+        outcome().prop_map(Record::Outcome),
+        escalation().prop_map(Record::Escalation),
+        answer().prop_map(Record::Answer),
+        event().prop_map(Record::Event),
+        loss().prop_map(Record::Loss),
+    ]
+}
