@@ -1,5 +1,7 @@
 //! Round trips, damage and limits of records and frames.
 
+#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
 mod common;
 
 use landfall_wire::frame::{Batch, Frame, FrameError, Hello, Position, VERSION, Welcome};

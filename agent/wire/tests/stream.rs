@@ -1,6 +1,8 @@
 //! Sender and receiver over a network that drops, repeats, reorders and cuts: everything is
 //! applied once, in order, and what was shed is a gap.
 
+#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
 use landfall_wire::stream::{Limits, Sender, receive};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -8,7 +10,7 @@ use proptest::prelude::*;
 const LIMITS: Limits = Limits { window_bytes_max: 64, stall_ms: 100 };
 const RECORD_BYTES: usize = 8;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Append(u64),
     Send { records: u64 },

@@ -1,0 +1,207 @@
+//! One value, at least, of every variant of the format.
+
+use landfall_wire::frame::{Batch, Frame, Hello, Position, Welcome};
+use landfall_wire::id::{Confidence, Epoch, ShortDigest, Ticket};
+use landfall_wire::record::{
+    Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Mechanism,
+    Outcome, Record, RedactedText, StreamId, TaskKind, Verdict,
+};
+
+const EPOCH: Epoch = Epoch(0x00f1_e2d3_c4b5_a697);
+const AT_MS: u64 = 1_773_273_600_000;
+
+/// What a reader of the file should know. A new variant of [`Record`] or [`Event`] does not
+/// compile here until it has a line, and so a value.
+pub fn about(record: &Record) -> &'static str {
+    match record {
+        Record::Outcome(outcome) => match outcome.verdict {
+            Verdict::Answered => "Record::Outcome, answered",
+            Verdict::Escalated { .. } => "Record::Outcome, escalated",
+            Verdict::Refused => "Record::Outcome, refused by the guard",
+        },
+        Record::Escalation(_) => "Record::Escalation",
+        Record::Answer(answer) => match answer.decision {
+            Decision::Label(_) => "Record::Answer, a label",
+            Decision::Fields(_) => "Record::Answer, fields",
+            Decision::OutOfScope => "Record::Answer, out of scope",
+        },
+        Record::Event(event) => match event {
+            Event::Started { .. } => "Record::Event, Started",
+            Event::Task { .. } => "Record::Event, Task",
+            Event::StoreReplaced { .. } => "Record::Event, StoreReplaced",
+            Event::Expired { .. } => "Record::Event, Expired",
+        },
+        Record::Loss(loss) => match loss.reason {
+            LossReason::Shed => "Record::Loss, shed",
+            LossReason::Damaged => "Record::Loss, damaged",
+        },
+    }
+}
+
+fn confidence(basis_points: u16) -> Confidence {
+    Confidence::from_basis_points(basis_points)
+}
+
+fn fields() -> Decision {
+    let field = |label: &str, value: &str, start, end, bp| Field {
+        label: label.to_owned(),
+        value: value.to_owned(),
+        start,
+        end,
+        confidence: confidence(bp),
+    };
+    Decision::Fields(vec![
+        field("Item", "brg", 5, 8, 9_120),
+        field("Observation", "überhitzt", 9, 18, 300),
+    ])
+}
+
+fn outcome(mechanism: Mechanism, verdict: Verdict, decision: Option<Decision>) -> Outcome {
+    Outcome {
+        task: "failure-mode".parse().expect("a task name"),
+        caller_id: Some("WO-4711".to_owned()),
+        at_ms: AT_MS,
+        mechanism,
+        verdict,
+        decision,
+        confidence: confidence(9_345),
+        package: ShortDigest([1, 2, 3, 4, 5, 6, 7, 8]),
+        config: ShortDigest([0xff; 8]),
+        decide_us: 1_900,
+        text: None,
+        meta: vec![("asset".to_owned(), "PUMP-3".to_owned())],
+    }
+}
+
+fn escalated(reason: EscalationReason, seq: u64) -> Outcome {
+    let provisional = Some(Decision::Label("Leaking".to_owned()));
+    outcome(Mechanism::Model, Verdict::Escalated { reason, seq }, provisional)
+}
+
+fn escalation() -> Escalation {
+    Escalation {
+        outcome_seq: 300,
+        task: "failure-mode".parse().expect("a task name"),
+        at_ms: AT_MS,
+        reason: EscalationReason::OutOfScope,
+        text: Some(RedactedText { text: "call <phone>".to_owned(), bytes_full: 2_100 }),
+        provisional: Some(Decision::OutOfScope),
+        candidates: vec![
+            ("Leaking".to_owned(), confidence(4_100)),
+            ("Other".to_owned(), confidence(900)),
+        ],
+        meta: vec![],
+        ttl_secs: 259_200,
+    }
+}
+
+fn answer(decision: Decision, note: Option<&str>) -> Record {
+    Record::Answer(Answer {
+        ticket: Ticket { epoch: EPOCH, seq: 42 },
+        decision,
+        by: "a.reader".to_owned(),
+        at_ms: AT_MS,
+        note: note.map(str::to_owned),
+    })
+}
+
+fn loss(stream: StreamId, reason: LossReason) -> Record {
+    Record::Loss(Loss { stream, epoch: EPOCH, first: 10, end: 1_000, reason })
+}
+
+/// Every kind of record, by the name of its file.
+pub fn records() -> Vec<(&'static str, Record)> {
+    let answered = |mechanism, decision| outcome(mechanism, Verdict::Answered, Some(decision));
+    let guard = Mechanism::Guard("text is empty".to_owned());
+    let rule = Mechanism::Rule("leak".to_owned());
+    let anonymous = Outcome {
+        caller_id: None,
+        text: Some(RedactedText::new("HYD HOSE L/H u/s")),
+        meta: vec![],
+        ..answered(Mechanism::Model, Decision::OutOfScope)
+    };
+    let unavailable = EscalationReason::ModelUnavailable("package missing".to_owned());
+    let task = Event::Task {
+        task: "work-order-fields".parse().expect("a task name"),
+        kind: TaskKind::Extraction,
+        labels: vec!["Item".to_owned(), "Observation".to_owned()],
+        package: "maintenance 0.1.0".to_owned(),
+    };
+    let classification = Event::Task {
+        task: "failure-mode".parse().expect("a task name"),
+        kind: TaskKind::Classification,
+        labels: vec!["Leaking".to_owned()],
+        package: "maintenance 0.1.0".to_owned(),
+    };
+    vec![
+        ("outcome-rule", Record::Outcome(answered(rule, Decision::Label("Leaking".to_owned())))),
+        ("outcome-fields", Record::Outcome(answered(Mechanism::Model, fields()))),
+        ("outcome-out-of-scope", Record::Outcome(anonymous)),
+        ("outcome-refused", Record::Outcome(outcome(guard, Verdict::Refused, None))),
+        ("outcome-low-confidence", Record::Outcome(escalated(EscalationReason::LowConfidence, 7))),
+        ("outcome-unfamiliar", Record::Outcome(escalated(EscalationReason::OutOfScope, u64::MAX))),
+        (
+            "outcome-rule-escalates",
+            Record::Outcome(escalated(EscalationReason::Rule("ammonia".to_owned()), 8)),
+        ),
+        ("outcome-audit", Record::Outcome(escalated(EscalationReason::Audit, 9))),
+        ("outcome-model-unavailable", Record::Outcome(escalated(unavailable, 10))),
+        ("escalation", Record::Escalation(escalation())),
+        ("answer-label", answer(Decision::Label("Plugged / choked".to_owned()), None)),
+        ("answer-fields", answer(fields(), Some("read it twice"))),
+        ("answer-out-of-scope", answer(Decision::OutOfScope, None)),
+        (
+            "event-started",
+            Record::Event(Event::Started {
+                at_ms: AT_MS,
+                version: "0.1.0".to_owned(),
+                config: ShortDigest::default(),
+            }),
+        ),
+        ("event-task-extraction", Record::Event(task)),
+        ("event-task-classification", Record::Event(classification)),
+        (
+            "event-store-replaced",
+            Record::Event(Event::StoreReplaced {
+                old: Some(EPOCH),
+                salvaged: 49_998,
+                detail: "snapshot unreadable".to_owned(),
+            }),
+        ),
+        (
+            "event-expired",
+            Record::Event(Event::Expired { ticket: Ticket { epoch: EPOCH, seq: 1 } }),
+        ),
+        ("loss-shed", loss(StreamId::Outcome, LossReason::Shed)),
+        ("loss-damaged", loss(StreamId::Answer, LossReason::Damaged)),
+    ]
+}
+
+/// Every kind of frame: file name, a line for the reader, the value.
+pub fn frames() -> Vec<(&'static str, &'static str, Frame)> {
+    let position = |stream, next| Position { stream, epoch: EPOCH, next };
+    let batch = |records| {
+        Frame::Batch(Batch { stream: StreamId::Event, epoch: EPOCH, floor: 3, first: 5, records })
+    };
+    let hello = Hello {
+        version: "0.1.0".to_owned(),
+        at_ms: AT_MS,
+        up: StreamId::UP.map(|stream| position(stream, 12)).to_vec(),
+        answers: Some(position(StreamId::Answer, 0)),
+    };
+    let welcome = Welcome {
+        at_ms: AT_MS,
+        marks: vec![position(StreamId::Outcome, 11)],
+        answers: position(StreamId::Answer, 130),
+    };
+    let expired = Record::Event(Event::Expired { ticket: Ticket { epoch: EPOCH, seq: 1 } })
+        .encode()
+        .expect("a small record");
+    vec![
+        ("frame-hello", "Frame::Hello", Frame::Hello(hello)),
+        ("frame-welcome", "Frame::Welcome", Frame::Welcome(welcome)),
+        ("frame-ack", "Frame::Ack", Frame::Ack(position(StreamId::Escalation, 12))),
+        ("frame-batch-plain", "Frame::Batch, as it is", batch(vec![expired.clone()])),
+        ("frame-batch-zstd", "Frame::Batch, body in zstd", batch(vec![expired; 30])),
+    ]
+}
