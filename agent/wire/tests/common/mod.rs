@@ -144,7 +144,7 @@ fn loss() -> impl Strategy<Value = Loss> {
 }
 
 /// Any record, including ones over the limits.
-pub fn record() -> impl Strategy<Value = Record> {
+pub(crate) fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
         outcome().prop_map(Record::Outcome),
         escalation().prop_map(Record::Escalation),
