@@ -1,0 +1,20 @@
+//! What the hub decides, without doing it.
+//!
+//! * [`ingest`]: what to do with a batch, given the mark: rows, a gap, the new mark.
+//! * [`session`]: one device's connection as a state machine: greeting, acknowledgements,
+//!   sending answers in a window.
+//! * [`desk`]: the life of an escalation and the check of an answer.
+//! * [`fleet`]: figures derived from what is stored.
+//!
+//! Invariants:
+//! * nothing is acknowledged before the shell says that it is committed;
+//! * every record of a batch below the new mark is applied, rejected with its bytes kept, or
+//!   known already; a range that never comes is a gap;
+//! * an escalation never goes back to an earlier state.
+//!
+//! Not here: sockets, databases, clocks, randomness. Time is given in milliseconds.
+
+pub mod desk;
+pub mod fleet;
+pub mod ingest;
+pub mod session;

@@ -1,0 +1,238 @@
+//! What can be typed. Parsing happens here, once; the commands get checked values.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use landfall_wire::id::{DeviceId, TaskName, Ticket};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Where a hub keeps everything, unless told otherwise: a directory beside the caller, so that
+/// a first try needs no rights and leaves nothing elsewhere.
+pub const DATA_DIR_DEFAULT: &str = "landfall-hub-data";
+
+/// Days that a device's certificate is valid by default: longer than any box stays away.
+pub const ENROLL_DAYS_DEFAULT: u32 = 1095;
+
+/// Rows that a listing shows by default: a screen or two.
+const LIST_ROWS_DEFAULT: u32 = 50;
+
+/// The hub that landfall devices report to.
+#[derive(Debug, Parser)]
+#[command(name = "landfall-hub", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// Directory of the hub's certificates and database.
+    #[arg(long, global = true, value_name = "DIR", default_value = DATA_DIR_DEFAULT)]
+    pub data: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve devices (MQTT over mutual TLS) and the page (loopback) until stopped.
+    Run(RunArgs),
+    /// Issue an identity for a device: a directory to put on the box.
+    Enroll(EnrollArgs),
+    /// Refuse a device from now on, with every certificate it has.
+    Revoke {
+        /// Name of the device.
+        device: DeviceId,
+    },
+    /// List the devices.
+    Devices {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List, show and answer the questions that devices asked.
+    #[command(subcommand)]
+    Escalations(EscalationsCommand),
+    /// List what devices decided, newest first.
+    Outcomes(OutcomesArgs),
+    /// Print the totals.
+    Stats {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Arguments of `run`. What is not given comes from the configuration file, then from the
+/// defaults.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Address for devices [default: 0.0.0.0:8883].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Address for the page and the API, loopback only [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub web: Option<SocketAddr>,
+    /// Name or address that devices use for this hub; goes into its certificate. Repeatable.
+    #[arg(long, value_name = "HOST")]
+    pub name: Vec<String>,
+    /// TOML file with `listen`, `web` and `names`.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `enroll`.
+#[derive(Debug, Args)]
+pub struct EnrollArgs {
+    /// Name of the device: a-z, 0-9 and '-'.
+    pub device: DeviceId,
+    /// Directory to write ca.pem, device.pem, device.key and bundle.toml to.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Where the device finds the hub [default: where the hub last served].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub hub: Option<String>,
+    /// Days that the certificate is valid.
+    #[arg(long, value_name = "N", default_value_t = ENROLL_DAYS_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(1..=7300))]
+    pub days: u32,
+    /// Issue a new certificate for a device that has one, or that was revoked.
+    #[arg(long)]
+    pub renew: bool,
+}
+
+/// Commands on escalations.
+#[derive(Debug, Subcommand)]
+pub enum EscalationsCommand {
+    /// List escalations, oldest first.
+    List {
+        /// Which ones.
+        #[arg(long, value_enum, default_value_t = StateFilter::Open)]
+        state: StateFilter,
+        /// Only of this device.
+        #[arg(long)]
+        device: Option<DeviceId>,
+        /// Rows to print at most.
+        #[arg(long, default_value_t = LIST_ROWS_DEFAULT)]
+        limit: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one escalation in full.
+    Show {
+        /// The escalation, as `DEVICE/TICKET`.
+        escalation: EscalationRef,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Answer an escalation; a running hub delivers it at once.
+    Answer(AnswerArgs),
+}
+
+/// Arguments of `escalations answer`.
+#[derive(Debug, Args)]
+pub struct AnswerArgs {
+    /// The escalation, as `DEVICE/TICKET`.
+    pub escalation: EscalationRef,
+    /// What was decided.
+    #[command(flatten)]
+    pub decision: DecisionArgs,
+    /// Who decided.
+    #[arg(long, value_name = "NAME")]
+    pub by: String,
+    /// A remark for the asker.
+    #[arg(long)]
+    pub note: Option<String>,
+}
+
+/// Exactly one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct DecisionArgs {
+    /// One of the task's labels.
+    #[arg(long)]
+    pub label: Option<String>,
+    /// No label fits.
+    #[arg(long)]
+    pub out_of_scope: bool,
+    /// The fields as JSON: `[{"label": "Item", "value": "pump"}]`, with `start` and `end` in
+    /// characters, or without them if the value is found in the text.
+    #[arg(long, value_name = "JSON")]
+    pub fields: Option<String>,
+}
+
+/// Arguments of `outcomes`.
+#[derive(Debug, Args)]
+pub struct OutcomesArgs {
+    /// Only of this device.
+    #[arg(long)]
+    pub device: Option<DeviceId>,
+    /// Only of this task.
+    #[arg(long)]
+    pub task: Option<TaskName>,
+    /// Only rows older than this one (`id` of the last row seen).
+    #[arg(long, value_name = "ID")]
+    pub after: Option<i64>,
+    /// Rows to print at most.
+    #[arg(long, default_value_t = LIST_ROWS_DEFAULT)]
+    pub limit: u32,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which escalations to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StateFilter {
+    /// Not answered yet.
+    Open,
+    /// Answered, not yet on the device.
+    Answered,
+    /// The device has the answer.
+    Delivered,
+    /// The device gave up waiting.
+    Expired,
+    /// All of them.
+    All,
+}
+
+/// Names one escalation: `DEVICE/TICKET`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EscalationRef {
+    /// The device that asked.
+    pub device: DeviceId,
+    /// Its ticket.
+    pub ticket: Ticket,
+}
+
+impl FromStr for EscalationRef {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (device, ticket) = text
+            .split_once('/')
+            .ok_or_else(|| format!("'{text}' is not DEVICE/TICKET, such as ship-7/00f1e2d3c4b5a697-42"))?;
+        Ok(EscalationRef {
+            device: device.parse().map_err(|e| format!("{e}"))?,
+            ticket: ticket.parse().map_err(|e| format!("{e}"))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_answer_is_exactly_one_decision() {
+        let base = ["hub", "escalations", "answer", "ship-7/00f1e2d3c4b5a697-42", "--by", "ann"];
+        let parse = |more: &[&str]| Cli::try_parse_from(base.iter().chain(more)).map(|_| ());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--label", "Leaking"]).is_ok());
+        assert!(parse(&["--out-of-scope"]).is_ok());
+        assert!(parse(&["--label", "Leaking", "--out-of-scope"]).is_err());
+    }
+}

@@ -1,0 +1,16 @@
+//! The hub: devices connect here, deliver what they decided, and get answers back.
+//!
+//! * [`cli`]: the commands of `landfall-hub`.
+//! * [`hub`]: puts the parts together and runs them until told to stop.
+//! * [`endpoint`]: the MQTT 3.1.1 endpoint that devices connect to, over mutual TLS.
+//! * [`database`]: SQLite; one writing thread that commits in groups, readers beside it.
+//! * [`identity`]: the hub's own certificate authority and what it issues.
+//! * [`web`]: JSON API and pages on loopback.
+//!
+//! Decisions are taken in `landfall-hub-core`, which does no I/O. Invariants held here:
+//! * what a device is told is committed, is committed (`synchronous = FULL`), then told;
+//! * a record is applied once, whatever is sent again: its high-water mark moves in the same
+//!   transaction;
+//! * what one connection does, sends or breaks is noticed by no other.
+
+pub mod cli;
