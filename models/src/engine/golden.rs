@@ -1,0 +1,117 @@
+//! Golden vectors: what an independent implementation of the same arithmetic computed.
+//!
+//! They tell whether this processor, this build and this package agree, before a package is
+//! trusted with decisions.
+
+use super::decode::argmax;
+use super::forward::Raw;
+use super::{Engine, EngineError};
+use serde::Deserialize;
+
+/// Largest difference of a logit that counts as the same: rounding of activations to int8 turns
+/// differences in the last bit into about a hundredth.
+pub const TOLERANCE: f32 = 0.05;
+
+/// What came of running the golden vectors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GoldenReport {
+    /// One for each task.
+    pub tasks: Vec<GoldenTask>,
+}
+
+/// What came of one task's golden vectors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GoldenTask {
+    /// Its name.
+    pub task: String,
+    /// How many texts were run.
+    pub texts: usize,
+    /// The largest difference of a logit or a familiarity.
+    pub difference_max: f32,
+    /// A sentence for each text that differs.
+    pub failures: Vec<String>,
+}
+
+impl GoldenReport {
+    /// Whether everything agrees.
+    pub fn passed(&self) -> bool {
+        self.tasks.iter().all(|task| task.failures.is_empty())
+    }
+}
+
+/// One line of a golden file.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Golden {
+    text: String,
+    logits: Vec<f32>,
+    familiarity: Option<f32>,
+}
+
+/// Parses a golden file.
+pub(super) fn parse(content: &[u8]) -> Result<Vec<Golden>, String> {
+    let text = std::str::from_utf8(content).map_err(|error| error.to_string())?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(at, line)| {
+            serde_json::from_str(line).map_err(|error| format!("line {}: {error}", at + 1))
+        })
+        .collect()
+}
+
+pub(super) fn run(engine: &Engine) -> Result<GoldenReport, EngineError> {
+    let mut tasks = Vec::new();
+    for loaded in &engine.inner.tasks {
+        let spec = &loaded.spec;
+        let mut report = GoldenTask {
+            task: spec.name.clone(),
+            texts: loaded.golden.len(),
+            difference_max: 0.0,
+            failures: Vec::new(),
+        };
+        for (at, golden) in loaded.golden.iter().enumerate() {
+            let raw = engine.inner.forward(&golden.text, &[loaded])?.remove(0);
+            match compare(golden, &raw, spec.tags()) {
+                Ok(difference) => report.difference_max = report.difference_max.max(difference),
+                Err(what) => report.failures.push(format!("text {}: {what}", at + 1)),
+            }
+        }
+        tasks.push(report);
+    }
+    Ok(GoldenReport { tasks })
+}
+
+/// The largest difference, or what is too different.
+fn compare(golden: &Golden, raw: &Raw, tags: usize) -> Result<f32, String> {
+    let (logits, row, familiarity) = match raw {
+        Raw::Label { logits, familiarity } => (logits.clone(), logits.len(), Some(*familiarity)),
+        Raw::Words { words } => {
+            let rows = words.iter().filter_map(|word| word.logits.as_deref());
+            (rows.flatten().copied().collect(), tags, None)
+        }
+    };
+    if logits.len() != golden.logits.len() {
+        return Err(format!("{} logits, {} expected", logits.len(), golden.logits.len()));
+    }
+    let mut difference = largest_difference(&logits, &golden.logits);
+    if let (Some(got), Some(expected)) = (familiarity, golden.familiarity) {
+        difference = difference.max((got - expected).abs());
+    }
+    if difference.is_nan() || difference > TOLERANCE {
+        return Err(format!("it differs by {difference}, at most {TOLERANCE} is allowed"));
+    }
+    let rows = logits.chunks_exact(row).zip(golden.logits.chunks_exact(row));
+    for (got, expected) in rows {
+        if argmax(got) != argmax(expected) {
+            return Err(format!("index {} wins, {} expected", argmax(got), argmax(expected)));
+        }
+    }
+    Ok(difference)
+}
+
+/// NaN if anything is NaN.
+fn largest_difference(left: &[f32], right: &[f32]) -> f32 {
+    left.iter()
+        .zip(right)
+        .map(|(left, right)| (left - right).abs())
+        .fold(0.0, |largest, next| if next > largest || next.is_nan() { next } else { largest })
+}

@@ -1,0 +1,72 @@
+//! One ONNX file, planned once for every length of text.
+
+use crate::ops::{self, LfEmbed};
+use std::sync::Arc;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::internal::ToDim;
+
+/// A network that is ready to run, on any thread.
+pub(super) struct Network {
+    plan: Arc<TypedRunnableModel>,
+}
+
+/// What a network reads. The number of pieces stays open.
+#[derive(Clone, Copy)]
+pub(super) enum Input {
+    /// Word piece ids, `i64[1,S]`.
+    Pieces,
+    /// An encoder's output, `f32[1,S,width]`.
+    Hidden {
+        /// Its last dimension.
+        width: usize,
+    },
+}
+
+impl Network {
+    /// Reads and plans an ONNX file.
+    pub(super) fn load(onnx: &[u8], input: Input) -> Result<Network, String> {
+        Network::plan(onnx, input).map_err(|error| format!("{error:#}"))
+    }
+
+    fn plan(onnx: &[u8], input: Input) -> TractResult<Network> {
+        let mut reader = onnx;
+        let mut model = ops::onnx().model_for_read(&mut reader)?;
+        let pieces = model.symbols.sym("S").to_dim();
+        let fact = match input {
+            Input::Pieces => InferenceFact::dt_shape(i64::datum_type(), [1.to_dim(), pieces]),
+            Input::Hidden { width } => {
+                InferenceFact::dt_shape(f32::datum_type(), [1.to_dim(), pieces, width.to_dim()])
+            }
+        };
+        model.set_input_fact(0, fact)?;
+        Ok(Network { plan: model.into_optimized()?.into_runnable()? })
+    }
+
+    /// Runs it on one input.
+    pub(super) fn run(&self, input: TValue) -> Result<TVec<TValue>, String> {
+        self.plan.run(tvec!(input)).map_err(|error| format!("{error:#}"))
+    }
+
+    /// Vocabulary and positions of the encoder's embedding; `None` if this is no encoder.
+    pub(super) fn embedding(&self) -> Option<(usize, usize)> {
+        let mut nodes = self.plan.model().nodes().iter();
+        nodes.find_map(|node| {
+            let embed = node.op_as::<LfEmbed>()?;
+            Some((embed.vocabulary_size(), embed.positions()))
+        })
+    }
+}
+
+/// The input of an encoder.
+pub(super) fn pieces(ids: &[i64]) -> Result<TValue, String> {
+    let tensor = Tensor::from_shape(&[1, ids.len()], ids);
+    tensor.map(IntoTValue::into_tvalue).map_err(|error| format!("{error:#}"))
+}
+
+/// The numbers of an output.
+pub(super) fn numbers(output: &TValue) -> Result<&[f32], String> {
+    output
+        .try_as_plain_ram()
+        .and_then(|plain| plain.as_slice::<f32>())
+        .map_err(|error| format!("{error:#}"))
+}
