@@ -1,0 +1,36 @@
+//! Pure decisions of the device: what to answer, what to ask the hub, what may leave.
+//!
+//! A request passes `guard -> rules -> (model, run by the shell) -> decide -> redact`, all of it
+//! behind [`task::TaskPolicy`]:
+//!
+//! * [`request`]: what is asked, and what a model saw.
+//! * [`guard`]: input that is refused unread, or never leaves.
+//! * [`rules`]: the site's deterministic decisions.
+//! * [`calibrate`]: which answers of a model are good enough, and what that promises.
+//! * [`pattern`], [`words`]: what rules and guard look for.
+//! * [`judgement`]: what was decided, with positions instead of text.
+//! * [`redact`]: what may leave the device, masked.
+//! * [`reply`]: what the caller gets.
+//! * [`task`]: one task's whole path.
+//!
+//! The link to the hub is [`session`], a state machine for one connection, and [`backoff`].
+//!
+//! Invariants: no text makes it panic, and its work is linear in the text; the same request,
+//! model view and draw give the same judgement; nothing of a text that the guard refused, and
+//! nothing that a site did not allow by name, is in a record.
+//!
+//! Not here: sockets, disks, clocks, randomness, models. They are values that the shell passes.
+
+pub mod backoff;
+pub mod calibrate;
+mod decide;
+pub mod guard;
+pub mod judgement;
+pub mod pattern;
+pub mod redact;
+pub mod reply;
+pub mod request;
+pub mod rules;
+pub mod session;
+pub mod task;
+pub mod words;
