@@ -1,1 +1,60 @@
-//! Evaluation.
+//! Measures a task on labelled lines, with the engine that the agent runs.
+//!
+//! One line is one JSON object: `{"text", "label"}`, where the label `null` means out of scope,
+//! or `{"text", "spans": [{"start", "end", "label"}]}` in character offsets, end exclusive.
+//! Every bad line is reported before anything is measured.
+
+mod input;
+mod metrics;
+
+pub use input::{BadLine, Example, Gold, GoldSpan, InputError, parse};
+pub use metrics::{LabelMetrics, OUT_OF_SCOPE, Report};
+
+use crate::engine::{Engine, EngineError, TaskSpec, View};
+use metrics::Tally;
+use std::collections::BTreeSet;
+
+/// Runs `task` on all examples. `progress` is called after each with the number done.
+///
+/// # Errors
+/// When the engine fails on a text.
+///
+/// # Panics
+/// When the engine does not have `task`.
+pub fn evaluate(
+    engine: &Engine,
+    task: &TaskSpec,
+    examples: &[Example],
+    mut progress: impl FnMut(usize),
+) -> Result<Report, EngineError> {
+    let open = task.familiarity_min.is_some()
+        || examples.iter().any(|example| example.gold == Gold::Label(None));
+    let mut tally = Tally::new(task, open);
+    for (done, example) in examples.iter().enumerate() {
+        let view = engine.run(&example.text, &[&task.name])?.remove(0);
+        match (&example.gold, view) {
+            (Gold::Label(gold), View::Label { probabilities, familiarity }) => {
+                let familiar = task.familiarity_min.is_none_or(|least| familiarity >= least);
+                tally.label(gold.as_deref(), best(task, &probabilities), familiar);
+            }
+            (Gold::Spans(gold), View::Spans { spans, .. }) => {
+                let gold = gold.iter().map(|span| (span.start, span.end, span.label.clone()));
+                let found = spans
+                    .into_iter()
+                    .map(|span| (span.start, span.end, task.labels[span.label].clone()));
+                tally.spans(gold.collect::<BTreeSet<_>>(), found.collect());
+            }
+            (Gold::Label(_), View::Spans { .. }) | (Gold::Spans(_), View::Label { .. }) => {
+                unreachable!("lines were parsed for the kind of this task")
+            }
+        }
+        progress(done + 1);
+    }
+    Ok(tally.report())
+}
+
+fn best<'a>(task: &'a TaskSpec, probabilities: &[f32]) -> &'a str {
+    let best = (1..probabilities.len())
+        .fold(0, |best, at| if probabilities[at] > probabilities[best] { at } else { best });
+    &task.labels[best]
+}

@@ -1,0 +1,123 @@
+//! `landfall-models eval`.
+
+use super::{commands, out};
+use crate::engine::Engine;
+use crate::eval::{self, Example, InputError, Report};
+use crate::package::{self, Package, Trust};
+use crate::{TaskSpec, limits};
+use anyhow::{Context as _, anyhow, bail};
+use std::fs::File;
+use std::io::{BufReader, stdin};
+use std::path::{Path, PathBuf};
+
+/// What `eval` takes.
+#[derive(clap::Args)]
+pub(super) struct EvalArgs {
+    /// The task.
+    #[arg(long)]
+    task: String,
+    /// Labelled lines: {"text", "label"} or {"text", "spans"}; "-" reads standard input.
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// The package's directory [default: the shipped package that has the task].
+    #[arg(long, value_name = "DIR")]
+    package: Option<PathBuf>,
+    /// Trusted public key file, repeatable [default: the shipped packages' key].
+    #[arg(long, value_name = "KEY")]
+    trust: Vec<PathBuf>,
+}
+
+pub(super) fn eval(args: &EvalArgs) -> anyhow::Result<()> {
+    let trust = commands::trusted(&args.trust)?;
+    let package = find(args, &trust)?;
+    let engine = Engine::load(&package)?;
+    drop(package);
+    let task = engine.task(&args.task).context("a task of the manifest is loaded")?;
+    let examples = read(&args.input, task)?;
+    let mut progress = out::Progress::new("texts", examples.len());
+    let report = eval::evaluate(&engine, task, &examples, |done| progress.update(done))?;
+    drop(progress);
+    if !report.unknown_labels.is_empty() {
+        let labels: Vec<&str> = report.unknown_labels.iter().map(String::as_str).collect();
+        out::warning(&format!(
+            "{} has labels that {} does not; they count as wrong: {}",
+            args.input.display(),
+            task.name,
+            labels.join(", ")
+        ));
+    }
+    if args.json {
+        out::line(&serde_json::to_string(&report)?)?;
+    } else {
+        out::line(&table(&report))?;
+    }
+    Ok(())
+}
+
+/// The named package, or the shipped one that has the task.
+fn find(args: &EvalArgs, trust: &Trust) -> anyhow::Result<Package> {
+    let dirs = match &args.package {
+        Some(dir) => vec![dir.clone()],
+        None => package::shipped_dirs()?,
+    };
+    let mut known = Vec::new();
+    for dir in dirs {
+        let package = Package::open(&dir, trust)?;
+        if package.manifest().tasks.contains_key(&args.task) {
+            return Ok(package);
+        }
+        known.extend(package.manifest().tasks.keys().cloned());
+    }
+    bail!(crate::EngineError::UnknownTask { task: args.task.clone(), known: known.join(", ") })
+}
+
+fn read(path: &Path, task: &TaskSpec) -> anyhow::Result<Vec<Example>> {
+    let parsed = if path == Path::new("-") {
+        eval::parse(stdin().lock(), task)
+    } else {
+        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        eval::parse(BufReader::new(file), task)
+    };
+    parsed.map_err(|error| match error {
+        InputError::Io(error) => anyhow!(error).context(format!("cannot read {}", path.display())),
+        InputError::Empty => anyhow!("{} has no lines to evaluate", path.display()),
+        InputError::Bad(bad) => {
+            let lines: Vec<String> =
+                bad.iter().map(|bad| format!("\n  {}, {bad}", path.display())).collect();
+            anyhow!("{} has bad lines; nothing was evaluated:{}", path.display(), lines.concat())
+        }
+    })
+}
+
+fn table(report: &Report) -> String {
+    let mut lines = vec![
+        format!("task               {}", report.task),
+        format!("texts              {}", report.n),
+        format!("accuracy           {:.4}", report.accuracy),
+        format!("weighted F1        {:.4}", report.weighted_f1),
+        format!("micro F1           {:.4}", report.micro_f1),
+    ];
+    if let Some(accuracy) = report.in_scope_accuracy {
+        lines.push(format!("in-scope accuracy  {accuracy:.4}"));
+    }
+    if let Some(recall) = report.oos_recall {
+        lines.push(format!("out-of-scope recall {recall:.4}"));
+    }
+    if let Some(rejected) = report.rejected {
+        lines.push(format!("rejected           {rejected}"));
+    }
+    // Wide enough for the longest name, which is bounded.
+    let longest = report.per_label.keys().map(|label| label.chars().count()).max().unwrap_or(0);
+    let width = longest.clamp(5, limits::NAME_BYTES_MAX);
+    lines.push(format!("\n{:width$}  precision  recall      F1  support", "label"));
+    for (label, metrics) in &report.per_label {
+        lines.push(format!(
+            "{label:width$}  {:9.4}  {:6.4}  {:6.4}  {:7}",
+            metrics.precision, metrics.recall, metrics.f1, metrics.support
+        ));
+    }
+    lines.join("\n")
+}
