@@ -12,7 +12,7 @@ const AT_MS: u64 = 1_773_273_600_000;
 
 /// What a reader of the file should know. A new variant of [`Record`] or [`Event`] does not
 /// compile here until it has a line, and so a value.
-pub fn about(record: &Record) -> &'static str {
+pub(crate) fn about(record: &Record) -> &'static str {
     match record {
         Record::Outcome(outcome) => match outcome.verdict {
             Verdict::Answered => "Record::Outcome, answered",
@@ -110,7 +110,7 @@ fn loss(stream: StreamId, reason: LossReason) -> Record {
 }
 
 /// Every kind of record, by the name of its file.
-pub fn records() -> Vec<(&'static str, Record)> {
+pub(crate) fn records() -> Vec<(&'static str, Record)> {
     let answered = |mechanism, decision| outcome(mechanism, Verdict::Answered, Some(decision));
     let guard = Mechanism::Guard("text is empty".to_owned());
     let rule = Mechanism::Rule("leak".to_owned());
@@ -178,7 +178,7 @@ pub fn records() -> Vec<(&'static str, Record)> {
 }
 
 /// Every kind of frame: file name, a line for the reader, the value.
-pub fn frames() -> Vec<(&'static str, &'static str, Frame)> {
+pub(crate) fn frames() -> Vec<(&'static str, &'static str, Frame)> {
     let position = |stream, next| Position { stream, epoch: EPOCH, next };
     let batch = |records| {
         Frame::Batch(Batch { stream: StreamId::Event, epoch: EPOCH, floor: 3, first: 5, records })
