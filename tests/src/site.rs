@@ -57,6 +57,14 @@ impl Hub {
         Ok(())
     }
 
+    /// Kills it as `kill -9` does.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn kill(&mut self) -> Result<()> {
+        self.node.take().map_or(Ok(()), Node::kill)
+    }
+
     /// Runs one of the hub's commands to its end.
     ///
     /// # Errors
