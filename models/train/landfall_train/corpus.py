@@ -1,0 +1,115 @@
+"""Reads the data sets. Missing files stop the build with the place they come from."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import bio
+from .labels import EXCAVATOR_MODES, FAILURE_MODES, FIELDS, field_of
+
+# Below this the annotators contradict each other; the published counts drop them too.
+AGREEMENT_MIN = 0.5
+
+
+class DataError(Exception):
+    """A data file is missing or not what it should be."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One row of the failure-mode set: a few words and the label they mean."""
+
+    text: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """One work order with a tag per word."""
+
+    words: tuple[str, ...]
+    tags: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        """The words with one space between."""
+        return " ".join(self.words)
+
+
+def failure_modes(data: Path, split: str) -> list[Observation]:
+    """`observation,failure mode`, split at the last comma."""
+    rows = []
+    path = _existing(data / "failure_modes" / f"{split}.csv")
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        text, _, label = line.rpartition(",")
+        if label not in FAILURE_MODES:
+            raise DataError(f"{path}:{number}: unknown failure mode {label!r}")
+        rows.append(Observation(text.strip().lower(), FAILURE_MODES.index(label)))
+    return rows
+
+
+def work_orders(data: Path, split: str) -> list[Order]:
+    """Work orders whose annotators agree, lower-cased, with flat tags."""
+    orders = []
+    path = _existing(data / "work_order_ner" / f"{split}.jsonl")
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row["annotator_agreement"] < AGREEMENT_MIN:
+            continue
+        mentions = []
+        for mention in row["mentions"]:
+            field = field_of(mention["labels"])
+            if field is not None:
+                mentions.append((mention["start"], mention["end"], FIELDS.index(field)))
+        tokens = tuple(token.lower() for token in row["tokens"])
+        orders.append(Order(tokens, tuple(bio.encode(len(tokens), mentions))))
+    return orders
+
+
+def excavator_orders(data: Path) -> list[Observation]:
+    """Excavator work orders whose rule-made `FM` value means one failure mode.
+
+    Cracks only for structural deficiency: the rules put every kind of breakage there.
+    """
+    rows = []
+    path = _existing(data / "work_orders" / "work_orders.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            mode = EXCAVATOR_MODES.get(row["FM"])
+            text = " ".join(row["OriginalShorttext"].lower().split())
+            if mode is None or (mode == "Structural deficiency" and "crack" not in text):
+                continue
+            rows.append(Observation(text, FAILURE_MODES.index(mode)))
+    return sorted(set(rows), key=lambda row: (row.label, row.text))
+
+
+def chat(data: Path, split: str) -> list[str]:
+    """What people say to an assistant: text from another world than maintenance."""
+    path = _existing(data / "clinc150" / f"{split}.json")
+    return [text for text, _ in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def spellings(data: Path) -> dict[str, list[str]]:
+    """Normal word -> how it was really typed, each spelling as often as it occurred."""
+    path = _existing(data / "maintnorm" / "train.norm")
+    found: dict[str, list[str]] = defaultdict(list)
+    for line in path.read_text(encoding="utf-8").splitlines():
+        typed, _, normal = line.partition("\t")
+        typed, normal = typed.lower(), normal.lower()
+        is_word = normal and not normal.startswith("<") and " " not in normal
+        if is_word and typed != normal and not any(c.isdigit() for c in typed):
+            found[normal].append(typed)
+    return dict(found)
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(
+            f"{path} is missing; set LANDFALL_DATA to the folder of the data sets "
+            "(models/train/README.md names their upstream repositories)"
+        )
+    return path

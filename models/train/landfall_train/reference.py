@@ -1,0 +1,110 @@
+"""The arithmetic of a device in plain NumPy: what the golden vectors are made with.
+
+It shares no code with the engine that runs on a device, nor with PyTorch. One text at a
+time, no padding. Integer products are exact: they are summed in float64, whose 53 bits hold
+127 * 127 * 1536 many times over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .quantize import LEVELS, Floats, Layer, Linear, Model, Norm
+
+HEADS = 12
+NORM_EPS = 1e-12
+
+
+@dataclass(frozen=True)
+class ModeView:
+    """Failure-mode head: logits [C], and the cosine to the nearest centroid."""
+
+    logits: Floats
+    familiarity: float
+
+
+class Reference:
+    """Runs a quantized model."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._exact = {
+            id(linear): linear.weight.astype(np.float64)
+            for layer in model.layers
+            for linear in (layer.qkv, layer.attended, layer.wide, layer.narrow)
+        }
+
+    def hidden(self, ids: list[int]) -> Floats:
+        """Hidden states [S,H] of one text."""
+        model = self._model
+        rows = model.words[ids].astype(np.float32) * model.words_scale[ids, None]
+        x = _norm(rows + model.positions[: len(ids)], model.norm_embedded)
+        for layer in model.layers:
+            x = self._layer(x, layer)
+        return x
+
+    def mode(self, hidden: Floats) -> ModeView:
+        """The failure-mode head on the mean hidden state."""
+        pooled = hidden.mean(axis=0)
+        logits = self._model.mode_weight @ pooled + self._model.mode_bias
+        cosines = self._model.centroids @ (pooled / np.linalg.norm(pooled))
+        return ModeView(logits.astype(np.float32), float(cosines.max()))
+
+    def fields(self, hidden: Floats, firsts: list[int | None]) -> Floats:
+        """Tag logits [words, 1+2C] at the first piece of each word.
+
+        A word without pieces is outside of every field: its row is zero but for a high
+        first entry.
+        """
+        logits = hidden @ self._model.fields_weight.T + self._model.fields_bias
+        outside = np.zeros(logits.shape[1], np.float32)
+        outside[0] = 100.0
+        rows = [outside if first is None else logits[first] for first in firsts]
+        return np.array(rows, np.float32).reshape(len(rows), logits.shape[1])
+
+    def _layer(self, x: Floats, layer: Layer) -> Floats:
+        mixed = _attention(self._linear(x, layer.qkv))
+        x = _norm(x + self._linear(mixed, layer.attended), layer.norm_attended)
+        wide = _gelu(self._linear(x, layer.wide))
+        return _norm(x + self._linear(wide, layer.narrow), layer.norm_out)
+
+    def _linear(self, x: Floats, linear: Linear) -> Floats:
+        scale = np.abs(x).max(axis=1, keepdims=True) / np.float32(LEVELS)
+        scale = np.where(scale == 0, np.float32(1), scale)
+        quantized = np.clip(np.rint(x / scale), -LEVELS, LEVELS).astype(np.float64)
+        product = (quantized @ self._exact[id(linear)]).astype(np.float32)
+        return product * scale * linear.scale + linear.bias
+
+
+def _attention(qkv: Floats) -> Floats:
+    length, width = qkv.shape
+    head = width // 3 // HEADS
+    query, key, value = qkv.reshape(length, 3, HEADS, head).transpose(1, 2, 0, 3)
+    scores = query @ key.transpose(0, 2, 1) / np.float32(np.sqrt(head))
+    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    scores /= scores.sum(axis=-1, keepdims=True)
+    return (scores @ value).transpose(1, 0, 2).reshape(length, width // 3)
+
+
+def _norm(x: Floats, norm: Norm) -> Floats:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred * centred).mean(axis=-1, keepdims=True)
+    return centred / np.sqrt(variance + np.float32(NORM_EPS)) * norm.gain + norm.bias
+
+
+def _gelu(x: Floats) -> Floats:
+    return (x * 0.5 * (1.0 + _erf(x / np.sqrt(2.0)))).astype(np.float32)
+
+
+def _erf(x: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Abramowitz and Stegun 7.1.26; off by at most 1.5e-7."""
+    size = np.abs(x).astype(np.float64)
+    t = 1.0 / (1.0 + 0.3275911 * size)
+    series = t * (
+        0.254829592
+        + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))
+    )
+    return np.sign(x) * (1.0 - series * np.exp(-size * size))
