@@ -130,7 +130,7 @@ fn a_tampered_package_is_not_run_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_package_by_an_unknown_key_is_not_run() {
+fn a_package_with_a_changed_manifest_is_not_run() {
     let site = Site::without_devices();
     let shipped = DeviceConfig::shipped().unwrap();
     let package = site.path("package");
@@ -143,7 +143,7 @@ fn a_package_by_an_unknown_key_is_not_run() {
     let mut device = Device::enroll(&site.hub, &site.path("ship-7"), "ship-7", &config).unwrap();
     device.start().unwrap();
     let faults = status(&device)["faults"].to_string();
-    assert!(faults.contains("signature"), "{faults}");
+    assert!(faults.contains("signed"), "{faults}");
     let reply = device
         .address
         .client()
