@@ -89,7 +89,10 @@ fn every_mistake_in_a_configuration_is_named_with_its_line() {
         assert_eq!(output.status.code(), Some(2), "{error}");
         for mistake in ["error_max = 20", "ttl = \"soon\"", "[htpp]"] {
             let line = bad.lines().position(|line| line == mistake).unwrap() + 1;
-            assert!(error.contains(&format!("agent.toml:{line}:")), "{mistake}, line {line}: {error}");
+            assert!(
+                error.contains(&format!("agent.toml:{line}:")),
+                "{mistake}, line {line}: {error}"
+            );
         }
         assert!(error.matches("remedy:").count() >= 3, "{error}");
     }

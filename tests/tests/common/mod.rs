@@ -1,7 +1,11 @@
 //! A site of real processes, load on it, and what must hold afterwards.
 
 #![allow(dead_code, reason = "each test binary uses its part of what is shared")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and may print")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and may print"
+)]
 
 use landfall_tests::api::{HubStats, Reply};
 use landfall_tests::caller::{Asked, Caller};
