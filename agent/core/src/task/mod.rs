@@ -120,6 +120,15 @@ impl TaskPolicy {
         Ok(TaskPolicy { settings, kind: model.kind, labels: model.labels.clone(), calibration })
     }
 
+    /// A task whose model is not there: guard and rules decide as ever, and
+    /// [`TaskPolicy::after_model`] is to be called with the reason. What its rules answer cannot
+    /// be checked.
+    pub fn without_model(settings: TaskSettings) -> TaskPolicy {
+        let calibration = Calibration::new(settings.accept, &[]);
+        let (kind, labels) = (TaskKind::Classification, Arc::new([]));
+        TaskPolicy { settings, kind, labels, calibration }
+    }
+
     /// The task's name.
     pub fn name(&self) -> &TaskName {
         &self.settings.name
