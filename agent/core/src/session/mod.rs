@@ -1,0 +1,412 @@
+//! One connection to the hub, as a state machine.
+//!
+//! The shell connects, makes a [`Session`] from what its store holds, and feeds it with events;
+//! [`Session::step`] says what to do in two ordered halves: *persist*, make that durable, and
+//! only then *send*. If persisting fails, the shell drops the connection and sends nothing of
+//! that step. A session ends with its connection; the next one starts from the store again.
+//!
+//! Invariants:
+//! * nothing is offered for sending before the hub has told its marks, and never what is not
+//!   durable;
+//! * answers are acknowledged only in the send half of the step that persists them;
+//! * a hole in a salvaged stream is jumped only once the hub has everything before it, so that
+//!   what is merely late is never taken for lost;
+//! * a stream of lower value gets every fourth turn, so none starves.
+//!
+//! Not here: bytes on the wire, the store, clocks. Time is monotonic milliseconds, given.
+
+mod up;
+
+#[cfg(test)]
+mod tests;
+
+use landfall_wire::frame::{Batch, Frame, Hello, Position, Welcome};
+use landfall_wire::id::Epoch;
+use landfall_wire::limits::GREETING_STREAMS_MAX;
+use landfall_wire::record::{Answer, Record, StreamId};
+use landfall_wire::stream::receive;
+use std::ops::Range;
+use up::Up;
+
+/// Whose turn it is to send. A stream that has nothing passes its turn to the most valuable
+/// one that has.
+const TURNS: [StreamId; 4] =
+    [StreamId::Escalation, StreamId::Event, StreamId::Escalation, StreamId::Outcome];
+
+/// Bounds of a session; they depend on the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Most encoded bytes sent and not yet acknowledged: 64 to 256 kB fill 1 Mbit/s at 600 ms.
+    /// Half of it is for outcomes, a quarter for each of the others.
+    pub window_bytes_max: usize,
+    /// About how large one batch is: 16 kB, so that a cut costs little.
+    pub batch_bytes_max: usize,
+    /// Shortest wait without progress before sending again; four round trips if those are longer.
+    pub stall_ms_min: u64,
+}
+
+impl Default for SessionLimits {
+    fn default() -> SessionLimits {
+        SessionLimits {
+            window_bytes_max: 256 * 1024,
+            batch_bytes_max: 16 * 1024,
+            stall_ms_min: 30_000,
+        }
+    }
+}
+
+/// What the store holds of one stream: records `floor..end`, of which the hub has committed
+/// everything below `acked`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Which stream.
+    pub stream: StreamId,
+    /// Which life of the store.
+    pub epoch: Epoch,
+    /// The oldest record that may still be there.
+    pub floor: u64,
+    /// Everything below is committed at the hub.
+    pub acked: u64,
+    /// One past the last durable record.
+    pub end: u64,
+}
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The connection is up and the down topic is subscribed.
+    Connected {
+        /// The agent's version, for the greeting.
+        version: String,
+        /// Wall clock, milliseconds since 1970, for the greeting.
+        at_ms: u64,
+    },
+    /// The connection is gone.
+    Disconnected,
+    /// A frame came.
+    Frame(Frame),
+    /// More is durable, or the store dropped old records, or a new epoch began.
+    Durable(Held),
+    /// The records up to `end` of the range that was asked for are handed to the connection.
+    Sent {
+        /// One past the last record sent.
+        end: u64,
+        /// Size of the frame.
+        bytes: usize,
+    },
+    /// The store holds nothing at the start of the range that was asked for.
+    Hole {
+        /// The first sequence number after it that is held, or the end of the range.
+        next_held: u64,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What to do: first all of `persist`, made durable, then all of `send`, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Effects {
+    /// To the store.
+    pub persist: Vec<Persist>,
+    /// To the connection.
+    pub send: Vec<Send>,
+}
+
+/// For the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Persist {
+    /// The hub has committed everything below. Need not be durable before the send half.
+    Acked(Position),
+    /// Apply these answers and move the answer mark, in one atomic durable write.
+    Answers {
+        /// The new mark.
+        mark: Position,
+        /// The answers, in order.
+        answers: Vec<Answer>,
+        /// Records in between that this version cannot read, or that the hub no longer has.
+        unreadable: u64,
+    },
+    /// The hub holds more of this stream than the store: it was restored from an old image,
+    /// and must begin a new epoch.
+    RolledBack(Position),
+}
+
+/// For the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Send {
+    /// Send this frame.
+    Frame(Frame),
+    /// Read records from the store and send them in one batch; then report [`Event::Sent`] or
+    /// [`Event::Hole`]. There is never more than one such request open.
+    Range(Wanted),
+    /// Drop the connection, and connect again after a pause.
+    Close(Closing),
+}
+
+/// Records to read and send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which stream.
+    pub stream: StreamId,
+    /// Which epoch.
+    pub epoch: Epoch,
+    /// The first record.
+    pub first: u64,
+    /// One past the last that may be sent.
+    pub end: u64,
+    /// Read records until this many bytes, but at least one.
+    pub bytes_max: usize,
+    /// For the batch's `floor`.
+    pub floor: u64,
+}
+
+/// Why the session gives the connection up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Closing {
+    /// The greeting was not answered in time.
+    #[error("the hub did not answer the greeting within {0} ms")]
+    NoWelcome(u64),
+    /// The hub said something that makes no sense.
+    #[error("the hub broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// The store began a new epoch, of which the hub must be told.
+    #[error("the store began a new epoch")]
+    NewEpoch,
+    /// The hub holds more than the store.
+    #[error("the hub holds more than the store, which was restored from an old image")]
+    RolledBack,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Offline,
+    Greeting { since_ms: u64 },
+    Online,
+    Closed,
+}
+
+/// One connection to the hub.
+#[derive(Debug, Clone)]
+pub struct Session {
+    limits: SessionLimits,
+    phase: Phase,
+    held: Vec<Held>,
+    ups: Vec<Up>,
+    answers: Option<Position>,
+    turn: usize,
+    /// Index in `ups` and first record of the range that the shell is reading.
+    reading: Option<(usize, u64)>,
+}
+
+impl Session {
+    /// A session that starts from what the store holds. At most [`GREETING_STREAMS_MAX`]
+    /// streams take part; the others wait for a later connection.
+    pub fn new(limits: SessionLimits, mut held: Vec<Held>, answers: Option<Position>) -> Session {
+        held.truncate(GREETING_STREAMS_MAX);
+        Session {
+            limits,
+            phase: Phase::Offline,
+            held,
+            ups: Vec::new(),
+            answers,
+            turn: 0,
+            reading: None,
+        }
+    }
+
+    /// Whether the hub has answered the greeting.
+    pub fn is_online(&self) -> bool {
+        self.phase == Phase::Online
+    }
+
+    /// Whether everything that was offered is committed at the hub.
+    pub fn is_idle(&self) -> bool {
+        self.is_online() && self.ups.iter().all(Up::is_idle)
+    }
+
+    /// When [`Event::Tick`] has something to do.
+    pub fn next_wakeup(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Greeting { since_ms } => Some(since_ms.saturating_add(self.limits.stall_ms_min)),
+            Phase::Online => self.ups.iter().filter_map(Up::next_wakeup).min(),
+            Phase::Offline | Phase::Closed => None,
+        }
+    }
+
+    /// Takes one event in.
+    pub fn step(&mut self, now_ms: u64, event: Event) -> Effects {
+        let mut effects = Effects::default();
+        match event {
+            Event::Connected { version, at_ms } => {
+                self.phase = Phase::Greeting { since_ms: now_ms };
+                effects.send.push(Send::Frame(Frame::Hello(self.hello(version, at_ms))));
+            }
+            Event::Disconnected => self.phase = Phase::Closed,
+            Event::Frame(frame) => self.frame(now_ms, frame, &mut effects),
+            Event::Durable(held) => self.durable(held, &mut effects),
+            Event::Sent { end, bytes } => {
+                if let Some((at, first)) = self.reading.take() {
+                    self.ups[at].sent(now_ms, first, end, bytes);
+                }
+            }
+            Event::Hole { next_held } => {
+                if let Some((at, first)) = self.reading.take() {
+                    self.ups[at].hole(first, next_held);
+                }
+            }
+            Event::Tick => self.tick(now_ms, &mut effects),
+        }
+        self.pump(&mut effects);
+        effects
+    }
+
+    fn hello(&self, version: String, at_ms: u64) -> Hello {
+        let up = self.held.iter().map(|held| Position {
+            stream: held.stream,
+            epoch: held.epoch,
+            next: held.end,
+        });
+        Hello { version, at_ms, up: up.collect(), answers: self.answers }
+    }
+
+    fn close(&mut self, why: Closing, effects: &mut Effects) {
+        if self.phase != Phase::Closed {
+            self.phase = Phase::Closed;
+            effects.send.push(Send::Close(why));
+        }
+    }
+
+    fn frame(&mut self, now_ms: u64, frame: Frame, effects: &mut Effects) {
+        match (self.phase, frame) {
+            (Phase::Offline | Phase::Closed, _) => {}
+            (Phase::Greeting { since_ms }, Frame::Welcome(welcome)) => {
+                self.welcome(now_ms, since_ms, &welcome, effects);
+            }
+            (Phase::Online, Frame::Ack(mark)) => {
+                if let Some(up) = self.ups.iter_mut().find(|up| up.is(mark.stream, mark.epoch)) {
+                    let released = up.acked(now_ms, mark.next);
+                    persist_acked(mark, &released, effects);
+                }
+            }
+            (Phase::Online, Frame::Batch(batch)) => self.batch(&batch, effects),
+            // From before the welcome: the hub sends it again after it.
+            (Phase::Greeting { .. }, Frame::Ack(_) | Frame::Batch(_)) => {}
+            (Phase::Online, Frame::Welcome(_)) => {
+                self.close(Closing::Protocol("a second welcome"), effects);
+            }
+            (_, Frame::Hello(_)) => self.close(Closing::Protocol("a hello from the hub"), effects),
+        }
+    }
+
+    fn welcome(&mut self, now_ms: u64, since_ms: u64, welcome: &Welcome, effects: &mut Effects) {
+        if welcome.answers.stream != StreamId::Answer {
+            return self.close(Closing::Protocol("a welcome without the answer stream"), effects);
+        }
+        let round_trip_ms = now_ms.saturating_sub(since_ms);
+        let stall_ms = self.limits.stall_ms_min.max(round_trip_ms.saturating_mul(4));
+        for held in self.held.clone() {
+            let find = |p: &&Position| p.stream == held.stream && p.epoch == held.epoch;
+            let Some(mark) = welcome.marks.iter().find(find).copied() else {
+                return self.close(Closing::Protocol("a welcome without a mark"), effects);
+            };
+            match Up::online(&self.limits, stall_ms, now_ms, held, mark.next) {
+                Some(up) => self.ups.push(up),
+                None => {
+                    effects.persist.push(Persist::RolledBack(mark));
+                    return self.close(Closing::RolledBack, effects);
+                }
+            }
+            persist_acked(mark, &(held.acked..mark.next.max(held.acked)), effects);
+        }
+        // Another epoch than the one we know: the hub's answers start over.
+        if self.answers.is_none_or(|known| known.epoch != welcome.answers.epoch) {
+            self.answers = Some(Position { next: 0, ..welcome.answers });
+        }
+        self.phase = Phase::Online;
+    }
+
+    fn batch(&mut self, batch: &Batch, effects: &mut Effects) {
+        let known = self.answers.filter(|known| known.epoch == batch.epoch);
+        let (StreamId::Answer, Some(known)) = (batch.stream, known) else {
+            return self.close(Closing::Protocol("a batch of an unknown stream"), effects);
+        };
+        let receipt = receive(known.next, batch.floor, batch.first, batch.records.len());
+        let mark = Position { next: receipt.mark, ..known };
+        if mark != known {
+            let new = &batch.records[receipt.apply];
+            let answers: Vec<Answer> = new.iter().filter_map(|bytes| answer(bytes)).collect();
+            let gap = receipt.gap.map_or(0, |gap| gap.end - gap.start);
+            let unreadable = (new.len() - answers.len()) as u64 + gap;
+            effects.persist.push(Persist::Answers { mark, answers, unreadable });
+            self.answers = Some(mark);
+        }
+        effects.send.push(Send::Frame(Frame::Ack(mark)));
+    }
+
+    fn durable(&mut self, held: Held, effects: &mut Effects) {
+        let same = |other: &Held| other.stream == held.stream && other.epoch == held.epoch;
+        if let Some(known) = self.held.iter_mut().find(|known| same(known)) {
+            *known = held;
+            if let Some(up) = self.ups.iter_mut().find(|up| up.is(held.stream, held.epoch)) {
+                up.durable(held.floor, held.end);
+            }
+        } else if self.held.len() < GREETING_STREAMS_MAX && held.end > held.acked {
+            match self.phase {
+                Phase::Offline => self.held.push(held),
+                Phase::Greeting { .. } | Phase::Online => self.close(Closing::NewEpoch, effects),
+                Phase::Closed => {}
+            }
+        }
+    }
+
+    fn tick(&mut self, now_ms: u64, effects: &mut Effects) {
+        if let Phase::Greeting { .. } = self.phase
+            && self.next_wakeup().is_some_and(|at_ms| now_ms >= at_ms)
+        {
+            self.close(Closing::NoWelcome(self.limits.stall_ms_min), effects);
+        }
+        self.ups.iter_mut().for_each(|up| up.tick(now_ms));
+    }
+
+    /// Offers the next range, unless one is being read.
+    fn pump(&mut self, effects: &mut Effects) {
+        if self.phase != Phase::Online || self.reading.is_some() {
+            return;
+        }
+        let news = self.ups.iter_mut().filter_map(Up::news_of_floor);
+        effects.send.extend(news.map(|batch| Send::Frame(Frame::Batch(batch))));
+        let turn = TURNS[self.turn % TURNS.len()];
+        let ready = |stream: StreamId| {
+            self.ups.iter().position(|up| up.stream() == stream && up.window().is_some())
+        };
+        let next = ready(turn).or_else(|| StreamId::UP.into_iter().find_map(ready));
+        if let Some((at, window)) = next.and_then(|at| Some((at, self.ups[at].window()?))) {
+            self.turn += 1;
+            self.reading = Some((at, window.first));
+            effects.send.push(Send::Range(Wanted {
+                stream: self.ups[at].stream(),
+                epoch: self.ups[at].epoch(),
+                first: window.first,
+                end: window.end,
+                bytes_max: window.bytes_max.min(self.limits.batch_bytes_max),
+                floor: window.floor,
+            }));
+        }
+    }
+}
+
+fn persist_acked(mark: Position, released: &Range<u64>, effects: &mut Effects) {
+    if !released.is_empty() {
+        effects.persist.push(Persist::Acked(Position { next: released.end, ..mark }));
+    }
+}
+
+fn answer(bytes: &[u8]) -> Option<Answer> {
+    match Record::decode(bytes) {
+        Ok(Record::Answer(answer)) => Some(answer),
+        // A kind of record that only a newer agent knows, or one of another stream: the mark
+        // still moves past it.
+        Ok(Record::Outcome(_) | Record::Escalation(_) | Record::Event(_) | Record::Loss(_))
+        | Err(_) => None,
+    }
+}

@@ -1,0 +1,318 @@
+//! The open store as its readers see it. Only the writer thread changes it.
+
+use super::config::StoreConfig;
+use super::generation::Generation;
+use super::keys;
+use super::meta::Meta;
+use super::table::TableError;
+use super::ticket::{RetryRecord, Stage, TicketRecord};
+use super::types::{CallerKey, Chunk, Kept, Recall, StoreStatus, TicketState, TicketStatus};
+use super::value::{Kind, Value};
+use super::{BALLAST_BYTES, StoreError};
+use landfall_wire::id::{Epoch, Ticket};
+use landfall_wire::record::{Record, StreamId};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::watch;
+
+/// Whether records can be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Health {
+    Writable,
+    /// The disk is full and the ballast is given up: only acknowledgements and answers, which
+    /// make room, are written.
+    DiskFull,
+    /// A write or read failed, and the files are closed. If `suspect`, that generation is to be
+    /// set aside.
+    Closed {
+        detail: String,
+        suspect: Option<u64>,
+    },
+    /// Shut down.
+    Stopped,
+}
+
+pub(super) struct State {
+    pub(super) health: Health,
+    pub(super) meta: Meta,
+    /// Oldest first; the last one is written to. Empty while closed.
+    pub(super) generations: Vec<Generation>,
+    pub(super) tickets_open: u64,
+    pub(super) lost: u64,
+}
+
+/// What every handle and the writer share.
+pub(super) struct Core {
+    pub(super) dir: PathBuf,
+    pub(super) config: StoreConfig,
+    state: RwLock<State>,
+    /// How far the current connection has sent escalations, for the state of tickets.
+    sent: Mutex<BTreeMap<Epoch, u64>>,
+    pub(super) durable: watch::Sender<u64>,
+    pub(super) tickets: watch::Sender<u64>,
+}
+
+impl Core {
+    pub(super) fn new(dir: PathBuf, config: StoreConfig, state: State) -> Core {
+        Core {
+            dir,
+            config,
+            state: RwLock::new(state),
+            sent: Mutex::new(BTreeMap::new()),
+            durable: watch::Sender::new(0),
+            tickets: watch::Sender::new(0),
+        }
+    }
+
+    /// A panic under the lock cannot leave the state half-changed: it is changed by whole
+    /// assignments after the write that may fail.
+    pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn sent(&self, epoch: Epoch, end: u64) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        // A going back after a stall does not unsend.
+        let known = sent.entry(epoch).or_default();
+        if end > *known {
+            *known = end;
+            drop(sent);
+            self.tickets.send_modify(|count| *count += 1);
+        }
+    }
+
+    pub(super) fn status(&self) -> StoreStatus {
+        let state = self.state();
+        let refusing = match &state.health {
+            Health::Writable => state.full(&self.config).map(|error| error.to_string()),
+            Health::DiskFull => Some(StoreError::DiskFull.to_string()),
+            Health::Closed { detail, .. } => Some(detail.clone()),
+            Health::Stopped => Some(StoreError::Stopped.to_string()),
+        };
+        StoreStatus {
+            epoch: state.meta.epoch,
+            streams: state.meta.streams.clone(),
+            answers: state.meta.answers,
+            bytes: state.bytes(),
+            bytes_max: self.config.bytes_max,
+            generations: state.generations.len(),
+            tickets_open: state.tickets_open,
+            lost: state.lost,
+            refusing,
+        }
+    }
+
+    pub(super) fn ticket_status(&self, ticket: Ticket) -> Result<Option<TicketStatus>, Failed> {
+        let state = self.state();
+        state.check_open()?;
+        let Some(record) = state.ticket(ticket)? else { return Ok(None) };
+        Ok(Some(self.to_status(&state, ticket, record)))
+    }
+
+    /// Open and answered tickets, newest first.
+    pub(super) fn ticket_list(&self, max: usize) -> Result<Vec<TicketStatus>, Failed> {
+        let state = self.state();
+        state.check_open()?;
+        let mut found: BTreeMap<(Epoch, u64), TicketStatus> = BTreeMap::new();
+        for at in (0..state.generations.len()).rev() {
+            let mut to = keys::TICKETS_END.to_vec();
+            while found.len() < max {
+                let Some((key, value)) = state.last(at, keys::TICKETS, &to)? else { break };
+                to = key;
+                let parsed = Value::open(&value).and_then(|value| TicketRecord::parse(&value));
+                let Some((ticket, _)) = parsed else { continue };
+                // The newest generation that knows a ticket has its newest record.
+                let Some(record) = state.ticket(ticket)? else { continue };
+                if matches!(record.stage, Stage::Open | Stage::Answered) {
+                    let status = self.to_status(&state, ticket, record);
+                    found.insert((ticket.epoch, ticket.seq), status);
+                }
+            }
+        }
+        let mut list: Vec<TicketStatus> = found.into_values().collect();
+        let current = state.meta.epoch;
+        list.sort_by_key(|s| std::cmp::Reverse((s.ticket.epoch == current, s.ticket.seq)));
+        Ok(list)
+    }
+
+    fn to_status(&self, state: &State, ticket: Ticket, record: TicketRecord) -> TicketStatus {
+        let acked = state.meta.acked(StreamId::Escalation, ticket.epoch);
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = sent.get(&ticket.epoch).copied().unwrap_or(0);
+        let state = match record.stage {
+            Stage::Open if ticket.seq < acked => TicketState::Received,
+            Stage::Open if ticket.seq < sent => TicketState::Sent,
+            Stage::Open => TicketState::Queued,
+            Stage::Answered => TicketState::Answered,
+            Stage::Delivered => TicketState::Delivered,
+            Stage::Expired => TicketState::Expired,
+        };
+        TicketStatus { ticket, state, answer: record.answer }
+    }
+
+    pub(super) fn recall(&self, key: &CallerKey) -> Result<Recall, Failed> {
+        let state = self.state();
+        state.check_open()?;
+        Ok(match state.retry(key)? {
+            None => Recall::Unknown,
+            Some((known, kept)) if known.text_digest == key.text_digest => {
+                Recall::Same(Box::new(kept))
+            }
+            Some(_) => Recall::Conflict,
+        })
+    }
+
+    pub(super) fn read(
+        &self,
+        stream: StreamId,
+        epoch: Epoch,
+        first: u64,
+        end: u64,
+        bytes_max: usize,
+    ) -> Result<Chunk, Failed> {
+        let state = self.state();
+        state.check_open()?;
+        let end = state.meta.stream(stream, epoch).map_or(first, |s| s.end.min(end));
+        let mut chunk = Chunk { records: Vec::new(), next_held: end };
+        let (mut bytes, mut next) = (0, first);
+        while next < end {
+            let Some((seq, payload)) = state.next_record(stream, epoch, next, end)? else { break };
+            if seq != next || (!chunk.records.is_empty() && bytes + payload.len() > bytes_max) {
+                chunk.next_held = seq;
+                break;
+            }
+            bytes += payload.len();
+            chunk.records.push(payload);
+            next += 1;
+            chunk.next_held = next;
+        }
+        Ok(chunk)
+    }
+}
+
+/// Why reading failed: the store as such, or one generation of it.
+#[derive(Debug)]
+pub(super) enum Failed {
+    Store(StoreError),
+    Generation(u64, TableError),
+}
+
+impl State {
+    pub(super) fn check_open(&self) -> Result<(), Failed> {
+        match &self.health {
+            Health::Writable | Health::DiskFull => Ok(()),
+            Health::Closed { detail, .. } => {
+                Err(Failed::Store(StoreError::Closed { detail: detail.clone() }))
+            }
+            Health::Stopped => Err(Failed::Store(StoreError::Stopped)),
+        }
+    }
+
+    /// Bytes on disk, ballast included.
+    pub(super) fn bytes(&self) -> u64 {
+        self.generations.iter().map(|generation| generation.bytes).sum::<u64>() + BALLAST_BYTES
+    }
+
+    /// Why outcomes and escalations are refused by the byte limit, if they are.
+    pub(super) fn full(&self, config: &StoreConfig) -> Option<StoreError> {
+        let (bytes, bytes_max) = (self.bytes(), config.bytes_max);
+        (bytes >= bytes_max - super::RESERVE_BYTES).then_some(StoreError::Full { bytes, bytes_max })
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failed> {
+        for generation in self.generations.iter().rev() {
+            let found = generation.table.get(key);
+            if let Some(value) = found.map_err(|e| Failed::Generation(generation.number, e))? {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn first(
+        &self,
+        at: usize,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<Option<super::table::Pair>, Failed> {
+        let generation = &self.generations[at];
+        generation.table.first(from, to).map_err(|e| Failed::Generation(generation.number, e))
+    }
+
+    fn last(
+        &self,
+        at: usize,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<Option<super::table::Pair>, Failed> {
+        let generation = &self.generations[at];
+        generation.table.last(from, to).map_err(|e| Failed::Generation(generation.number, e))
+    }
+
+    pub(super) fn ticket(&self, ticket: Ticket) -> Result<Option<TicketRecord>, Failed> {
+        let bytes = self.get(&keys::ticket(ticket))?;
+        let record = bytes.as_deref().and_then(Value::open).and_then(|v| TicketRecord::parse(&v));
+        Ok(record.map(|(_, record)| record))
+    }
+
+    pub(super) fn retry(&self, key: &CallerKey) -> Result<Option<(CallerKey, Kept)>, Failed> {
+        let bytes = self.get(&keys::retry(key))?;
+        Ok(bytes.as_deref().and_then(Value::open).and_then(|value| RetryRecord::parse(&value)))
+    }
+
+    /// The first whole record of `first..end`, from whichever generation has it.
+    pub(super) fn next_record(
+        &self,
+        stream: StreamId,
+        epoch: Epoch,
+        first: u64,
+        end: u64,
+    ) -> Result<Option<(u64, Vec<u8>)>, Failed> {
+        let mut from = keys::record(stream, epoch, first);
+        let to = keys::record(stream, epoch, end);
+        loop {
+            let mut best: Option<super::table::Pair> = None;
+            for (at, generation) in self.generations.iter().enumerate() {
+                let ends = generation.ends.get(&(stream, epoch));
+                if ends.is_some_and(|end| *end > first)
+                    && let Some(pair) = self.first(at, &from, &to)?
+                    && best.as_ref().is_none_or(|best| pair.0 < best.0)
+                {
+                    let exact = pair.0 == from;
+                    best = Some(pair);
+                    if exact {
+                        break;
+                    }
+                }
+            }
+            let Some((key, bytes)) = best else { return Ok(None) };
+            let value = Value::open(&bytes).filter(|value| {
+                value.kind == Kind::Record(stream)
+                    && value.epoch == epoch
+                    && Some(value.seq) == keys::parse_seq(&key)
+            });
+            if let Some(value) = value {
+                return Ok(Some((value.seq, value.payload.to_vec())));
+            }
+            tracing::error!(stream = stream.name(), epoch = %epoch, seq = keys::parse_seq(&key), "a stored record is unreadable");
+            from = [key.as_slice(), &[0]].concat();
+        }
+    }
+}
+
+/// A record as it is stored.
+pub(super) fn seal_record(
+    record: &Record,
+    stream: StreamId,
+    epoch: Epoch,
+    seq: u64,
+) -> Result<Vec<u8>, StoreError> {
+    let payload = record.encode().map_err(|e| StoreError::Record(e.to_string()))?;
+    let value = Value { kind: Kind::Record(stream), epoch, seq, payload: &payload };
+    value.seal().ok_or_else(|| StoreError::Record("it is too large".to_owned()))
+}

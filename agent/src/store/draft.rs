@@ -1,0 +1,283 @@
+//! A commit in the making: changes, the positions after it, and who waits for it.
+
+use super::StoreError;
+use super::core::{Failed, State, seal_record};
+use super::keys;
+use super::meta::Meta;
+use super::table::Changes;
+use super::ticket::{RetryRecord, Stage, TicketRecord};
+use super::types::{CallerKey, Committed, Kept};
+use landfall_agent_core::task::Entry;
+use landfall_wire::frame::Position;
+use landfall_wire::id::{Epoch, Ticket};
+use landfall_wire::record::{Answer, Event, Loss, LossReason, Record, StreamId, Verdict};
+use std::collections::BTreeMap;
+
+/// Told how the commit went.
+pub(super) type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+pub(super) struct Draft {
+    pub(super) meta: Meta,
+    pub(super) changes: Changes,
+    pub(super) ends: BTreeMap<(StreamId, Epoch), u64>,
+    pub(super) records: u64,
+    /// Tickets that open and close with this commit.
+    pub(super) opened: u64,
+    pub(super) closed: u64,
+    pub(super) tickets_changed: bool,
+    pub(super) acked_changed: bool,
+    pub(super) lost: u64,
+    /// The positions changed, even if nothing else did.
+    pub(super) moved: bool,
+    tickets: BTreeMap<Ticket, TicketRecord>,
+    retries: BTreeMap<Vec<u8>, (CallerKey, Kept)>,
+    done: Vec<Done>,
+}
+
+impl Draft {
+    pub(super) fn new(meta: Meta) -> Draft {
+        Draft {
+            meta,
+            changes: Changes::default(),
+            ends: BTreeMap::new(),
+            records: 0,
+            opened: 0,
+            closed: 0,
+            tickets_changed: false,
+            acked_changed: false,
+            lost: 0,
+            moved: false,
+            tickets: BTreeMap::new(),
+            retries: BTreeMap::new(),
+            done: Vec::new(),
+        }
+    }
+
+    /// Whether there is something to write.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.moved || !self.changes.put.is_empty() || !self.changes.remove.is_empty()
+    }
+
+    pub(super) fn then(&mut self, done: Done) {
+        self.done.push(done);
+    }
+
+    pub(super) fn finish(self, result: &Result<(), StoreError>) {
+        self.done.into_iter().for_each(|done| done(result.clone()));
+    }
+
+    /// A decision with its escalation, ticket and retry key.
+    pub(super) fn entry(
+        &mut self,
+        state: &State,
+        entry: Entry,
+        key: Option<CallerKey>,
+    ) -> Result<Committed, Failed> {
+        if let Some(key) = &key {
+            let retry_key = keys::retry(key);
+            let known = match self.retries.get(&retry_key) {
+                Some(known) => Some(known.clone()),
+                None => state.retry(key)?,
+            };
+            if let Some((known, kept)) = known {
+                return repeat(key, &known, kept).map_err(Failed::Store);
+            }
+        }
+        let before = self.meta.clone();
+        self.new_entry(entry, key).map_err(|error| {
+            self.meta = before;
+            Failed::Store(error)
+        })
+    }
+
+    fn new_entry(&mut self, entry: Entry, key: Option<CallerKey>) -> Result<Committed, StoreError> {
+        let Entry { mut outcome, escalation, reply } = entry;
+        let epoch = self.meta.epoch;
+        let outcome_seq = self.meta.take_seq(StreamId::Outcome);
+        self.meta.outcomes += 1;
+        let mut put = Vec::with_capacity(5);
+        let mut ticket = None;
+        let ttl_secs = escalation.as_ref().map_or(0, |escalation| escalation.ttl_secs);
+        if let Some(mut escalation) = escalation {
+            let seq = self.meta.take_seq(StreamId::Escalation);
+            escalation.outcome_seq = outcome_seq;
+            if let Verdict::Escalated { seq: in_outcome, .. } = &mut outcome.verdict {
+                *in_outcome = seq;
+            }
+            let record = Record::Escalation(escalation).fit();
+            let value = seal_record(&record, StreamId::Escalation, epoch, seq)?;
+            put.push((keys::record(StreamId::Escalation, epoch, seq), value));
+            ticket = Some(Ticket { epoch, seq });
+        }
+        let record = Record::Outcome(outcome).fit();
+        let value = seal_record(&record, StreamId::Outcome, epoch, outcome_seq)?;
+        put.push((keys::record(StreamId::Outcome, epoch, outcome_seq), value));
+        if let Some(key) = key {
+            let too_large = || StoreError::Record("the reply is too large to keep".to_owned());
+            let kept = Kept { reply: reply.clone(), epoch, outcome_seq, ticket };
+            let record = RetryRecord { key, ticket, reply };
+            let value = record.seal(epoch, outcome_seq).ok_or_else(too_large)?;
+            let retry_key = keys::retry(&record.key);
+            put.push((retry_key.clone(), value));
+            self.retries.insert(retry_key, (record.key, kept));
+        }
+        self.changes.put.append(&mut put);
+        self.wrote(StreamId::Outcome, epoch, outcome_seq);
+        if let Some(ticket) = ticket {
+            self.wrote(StreamId::Escalation, epoch, ticket.seq);
+            let deadline_ms = self.meta.running_ms.saturating_add(u64::from(ttl_secs) * 1000);
+            let record = TicketRecord { stage: Stage::Open, deadline_ms, answer: None };
+            self.open_ticket(ticket, record);
+            self.opened += 1;
+        }
+        Ok(Committed { epoch, outcome_seq, ticket, repeated: None })
+    }
+
+    /// An event or loss, for the hub.
+    pub(super) fn event(&mut self, record: Record) -> Result<(), StoreError> {
+        let (stream, epoch) = (StreamId::Event, self.meta.epoch);
+        let seq = self.meta.stream(stream, epoch).map_or(0, |s| s.end);
+        let value = seal_record(&record.fit(), stream, epoch, seq)?;
+        self.meta.take_seq(stream);
+        self.changes.put.push((keys::record(stream, epoch, seq), value));
+        self.wrote(stream, epoch, seq);
+        Ok(())
+    }
+
+    pub(super) fn loss(&mut self, loss: Loss) -> Result<(), StoreError> {
+        self.lost += loss.end - loss.first;
+        self.event(Record::Loss(loss))
+    }
+
+    /// The hub has everything below.
+    pub(super) fn acked(&mut self, mark: Position) {
+        if let Some(stream) = self.meta.stream_mut(mark.stream, mark.epoch) {
+            let acked = mark.next.min(stream.end);
+            if acked > stream.acked {
+                stream.acked = acked;
+                self.moved = true;
+                self.acked_changed = true;
+                self.tickets_changed |= mark.stream == StreamId::Escalation;
+            }
+        }
+    }
+
+    /// Answers of the hub, with the mark that they reach.
+    pub(super) fn answers(
+        &mut self,
+        state: &State,
+        mark: Position,
+        answers: Vec<Answer>,
+    ) -> Result<(), Failed> {
+        for answer in answers {
+            let ticket = answer.ticket;
+            let known = self.ticket(state, ticket)?;
+            // A ticket lost with a damaged store is known again by its answer.
+            let was_open = known.as_ref().is_some_and(|known| known.stage == Stage::Open);
+            let deadline_ms = known.as_ref().map_or(self.meta.running_ms, |k| k.deadline_ms);
+            let new = known.is_none_or(|known| known.stage < Stage::Answered);
+            if new {
+                let record =
+                    TicketRecord { stage: Stage::Answered, deadline_ms, answer: Some(answer) };
+                self.put_ticket(ticket, record);
+                self.closed += u64::from(was_open);
+            }
+        }
+        self.meta.answers = Some(mark);
+        self.moved = true;
+        Ok(())
+    }
+
+    /// The hub holds more of a stream than this store: what is new here under numbers that the
+    /// hub has seen cannot be told apart, so it is given up, and a new epoch begins.
+    pub(super) fn rolled_back(&mut self, hub: Position) -> Result<(), StoreError> {
+        let Some(stream) = self.meta.stream_mut(hub.stream, hub.epoch) else { return Ok(()) };
+        let (acked, end) = (stream.acked, stream.end);
+        stream.acked = end;
+        if hub.epoch == self.meta.epoch {
+            self.meta.begin_epoch()?;
+        }
+        let detail = format!(
+            "the store was restored from an old image: the hub has {} records of stream {}, \
+             the store has {end}",
+            hub.next,
+            hub.stream.name()
+        );
+        let old = Some(hub.epoch);
+        self.event(Record::Event(Event::StoreReplaced { old, salvaged: 0, detail }))?;
+        if acked < end {
+            let Position { stream, epoch, .. } = hub;
+            let reason = LossReason::Damaged;
+            self.loss(Loss { stream, epoch, first: acked, end, reason })?;
+        }
+        Ok(())
+    }
+
+    /// The caller has the answer.
+    pub(super) fn delivered(&mut self, state: &State, ticket: Ticket) -> Result<(), Failed> {
+        let known = self.ticket(state, ticket)?;
+        let known = known.ok_or(Failed::Store(StoreError::UnknownTicket))?;
+        if known.stage == Stage::Answered {
+            self.put_ticket(ticket, TicketRecord { stage: Stage::Delivered, ..known });
+        }
+        Ok(())
+    }
+
+    /// The time to live is over; says whether that ends the waiting.
+    pub(super) fn expire(&mut self, state: &State, ticket: Ticket) -> Result<bool, Failed> {
+        let Some(known) = self.ticket(state, ticket)? else { return Ok(false) };
+        if known.stage != Stage::Open {
+            return Ok(false);
+        }
+        self.event(Record::Event(Event::Expired { ticket })).map_err(Failed::Store)?;
+        self.put_ticket(ticket, TicketRecord { stage: Stage::Expired, ..known });
+        self.closed += 1;
+        Ok(true)
+    }
+
+    /// Copies a record that is already numbered.
+    pub(super) fn copy(&mut self, stream: StreamId, epoch: Epoch, seq: u64, sealed: Vec<u8>) {
+        self.changes.put.push((keys::record(stream, epoch, seq), sealed));
+        self.wrote(stream, epoch, seq);
+    }
+
+    /// Writes a ticket with its place among the deadlines.
+    pub(super) fn open_ticket(&mut self, ticket: Ticket, record: TicketRecord) {
+        if record.stage == Stage::Open {
+            self.changes.put.push((keys::deadline(record.deadline_ms, ticket), Vec::new()));
+        }
+        self.put_ticket(ticket, record);
+    }
+
+    fn put_ticket(&mut self, ticket: Ticket, record: TicketRecord) {
+        // An answer is at most a record of 4,000 bytes, and the rest takes 40.
+        let Some(value) = record.seal(ticket) else {
+            tracing::error!(%ticket, "an answer is too large to keep");
+            return;
+        };
+        self.changes.put.push((keys::ticket(ticket), value));
+        self.tickets.insert(ticket, record);
+        self.tickets_changed = true;
+    }
+
+    fn ticket(&self, state: &State, ticket: Ticket) -> Result<Option<TicketRecord>, Failed> {
+        match self.tickets.get(&ticket) {
+            Some(record) => Ok(Some(record.clone())),
+            None => state.ticket(ticket),
+        }
+    }
+
+    fn wrote(&mut self, stream: StreamId, epoch: Epoch, seq: u64) {
+        let end = self.ends.entry((stream, epoch)).or_default();
+        *end = (*end).max(seq + 1);
+        self.records += 1;
+    }
+}
+
+fn repeat(key: &CallerKey, known: &CallerKey, kept: Kept) -> Result<Committed, StoreError> {
+    if known.text_digest != key.text_digest {
+        return Err(StoreError::Conflict);
+    }
+    let Kept { reply, epoch, outcome_seq, ticket } = kept;
+    Ok(Committed { epoch, outcome_seq, ticket, repeated: Some(reply) })
+}

@@ -1,0 +1,52 @@
+//! One generation: a table of its own under `q/<n>`, sealed when it is large, removed when the
+//! hub has all of it.
+
+use super::keys;
+use super::meta::Meta;
+use super::table::{SledTable, Table, TableError};
+use landfall_wire::id::Epoch;
+use landfall_wire::record::StreamId;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub(super) struct Generation {
+    pub(super) number: u64,
+    pub(super) dir: PathBuf,
+    pub(super) table: Box<dyn Table>,
+    /// One past the last record of each stream in it.
+    pub(super) ends: BTreeMap<(StreamId, Epoch), u64>,
+    /// Records written to it since it was opened.
+    pub(super) records: u64,
+    /// Outcomes of all epochs up to its end.
+    pub(super) outcomes: u64,
+    /// Bytes on disk when last looked at.
+    pub(super) bytes: u64,
+}
+
+impl Generation {
+    pub(super) fn open(queue: &Path, number: u64) -> Result<Generation, TableError> {
+        let dir = queue.join(number.to_string());
+        let table: Box<dyn Table> = Box::new(SledTable::open(&dir)?);
+        let bytes = table.bytes();
+        let ends = BTreeMap::new();
+        Ok(Generation { number, dir, table, ends, records: 0, outcomes: 0, bytes })
+    }
+
+    /// Looks up where its streams end.
+    pub(super) fn find_ends(&mut self, meta: &Meta) -> Result<(), TableError> {
+        for s in &meta.streams {
+            let from = keys::record(s.stream, s.epoch, 0);
+            let to = keys::record(s.stream, s.epoch, u64::MAX);
+            if let Some((key, _)) = self.table.last(&from, &to)? {
+                let end = keys::parse_seq(&key).map_or(0, |seq| seq.saturating_add(1));
+                self.ends.insert((s.stream, s.epoch), end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the hub has every record of it.
+    pub(super) fn is_finished(&self, meta: &Meta) -> bool {
+        self.ends.iter().all(|((stream, epoch), end)| meta.acked(*stream, *epoch) >= *end)
+    }
+}

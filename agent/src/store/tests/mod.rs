@@ -1,0 +1,149 @@
+//! The store through its public face, on real files.
+
+mod crash;
+mod damage;
+mod full;
+mod life;
+mod tickets;
+
+use super::*;
+use landfall_agent_core::judgement::{Answer as Given, Ruling};
+use landfall_agent_core::reply::Reply as CallerReply;
+use landfall_wire::id::{Confidence, ShortDigest};
+use landfall_wire::record::{
+    Decision, Escalation, EscalationReason, Mechanism, Outcome, Record, RedactedText, Verdict,
+};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A small store, so that limits are reached quickly.
+fn small() -> StoreConfig {
+    StoreConfig { retry_window_outcomes: 0, ..StoreConfig::new(BYTES_MIN) }
+}
+
+fn open(dir: &TempDir, config: StoreConfig) -> Store {
+    Store::open(dir.path(), config).unwrap().0
+}
+
+/// A decision whose text says its number; an escalated one if it has a time to live.
+fn entry(number: u64, ttl_secs: Option<u32>) -> Entry {
+    let text = Some(RedactedText::new(&format!("{number} {}", "pump leaks ".repeat(20))));
+    let reason = EscalationReason::LowConfidence;
+    let verdict = match ttl_secs {
+        Some(_) => Verdict::Escalated { reason: reason.clone(), seq: u64::MAX },
+        None => Verdict::Answered,
+    };
+    let ruling = match ttl_secs {
+        Some(_) => Ruling::Escalated(reason.clone()),
+        None => Ruling::Answered,
+    };
+    let outcome = Outcome {
+        task: "failure-mode".parse().unwrap(),
+        caller_id: Some(number.to_string()),
+        at_ms: number,
+        mechanism: Mechanism::Model,
+        verdict,
+        decision: Some(Decision::Label("Leaking".into())),
+        confidence: Confidence::CERTAIN,
+        package: ShortDigest::default(),
+        config: ShortDigest::default(),
+        decide_us: 1,
+        text: text.clone(),
+        meta: vec![],
+    };
+    let escalation = ttl_secs.map(|ttl_secs| Escalation {
+        outcome_seq: u64::MAX,
+        task: "failure-mode".parse().unwrap(),
+        at_ms: number,
+        reason,
+        text,
+        provisional: None,
+        candidates: vec![],
+        meta: vec![],
+        ttl_secs,
+    });
+    let reply = CallerReply {
+        ruling,
+        mechanism: Mechanism::Model,
+        answer: Some(Given::Label("Leaking".into())),
+        confidence: Confidence::CERTAIN,
+        candidates: vec![],
+        reason: Some(number.to_string()),
+    };
+    Entry { outcome, escalation, reply }
+}
+
+fn key(id: &str, text: u8) -> CallerKey {
+    CallerKey {
+        task: "failure-mode".parse().unwrap(),
+        caller_id: id.into(),
+        text_digest: ShortDigest([text; 8]),
+    }
+}
+
+fn answer_to(ticket: Ticket, label: &str) -> Answer {
+    let decision = Decision::Label(label.into());
+    Answer { ticket, decision, by: "operator".into(), at_ms: 1, note: None }
+}
+
+fn answer_mark(next: u64) -> Position {
+    Position { stream: StreamId::Answer, epoch: Epoch(9), next }
+}
+
+fn stream(store: &Store, stream: StreamId) -> StreamStatus {
+    let epoch = store.status().epoch;
+    *store.streams().iter().find(|s| s.stream == stream && s.epoch == epoch).unwrap()
+}
+
+fn mark(of: StreamStatus, next: u64) -> Position {
+    Position { stream: of.stream, epoch: of.epoch, next }
+}
+
+/// Every record of a stream with its number.
+fn records(store: &Store, of: StreamStatus) -> Vec<(u64, Record)> {
+    let mut found = Vec::new();
+    let mut next = of.acked;
+    while next < of.end {
+        let chunk = store.read(of.stream, of.epoch, next, of.end, 16 * 1024).unwrap();
+        let decoded = chunk.records.iter().zip(next..);
+        found.extend(decoded.map(|(bytes, seq)| (seq, Record::decode(bytes).unwrap())));
+        assert!(chunk.next_held > next, "reading goes on from {next}: {chunk:?}");
+        next = chunk.next_held;
+    }
+    found
+}
+
+/// Which of the numbered decisions are there, in the order of their sequence.
+fn numbers(store: &Store, of: StreamStatus) -> Vec<u64> {
+    let numbered = records(store, of).into_iter().map(|(_, record)| match record {
+        Record::Outcome(outcome) => outcome.at_ms,
+        other => panic!("not an outcome: {other:?}"),
+    });
+    numbered.collect()
+}
+
+fn events(store: &Store) -> Vec<Record> {
+    let of = stream(store, StreamId::Event);
+    records(store, of).into_iter().map(|(_, record)| record).collect()
+}
+
+/// Waits for a condition on the store, and says what it last was if it never comes.
+fn wait_for(what: &str, store: &Store, condition: impl Fn(&Store) -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut changes = (store.durable_changes(), store.ticket_changes());
+    while !condition(store) {
+        assert!(Instant::now() < until, "{what} never came: {:?}", store.status());
+        let changed = async {
+            tokio::select! {
+                _ = changes.0.changed() => {}
+                _ = changes.1.changed() => {}
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            }
+        };
+        runtime().block_on(changed);
+    }
+}

@@ -1,0 +1,268 @@
+//! Upkeep of generations and tickets, by the writer between commits: sealing, removing what the
+//! hub has, making room, expiring.
+
+use super::core::{Failed, State};
+
+use super::generation::Generation;
+use super::table::Changes;
+use super::ticket::{Stage, TicketRecord};
+use super::value::Value;
+use super::writer::Writer;
+use super::{WhenFull, keys, load};
+use landfall_wire::id::{Epoch, Ticket};
+use landfall_wire::record::{Loss, LossReason, StreamId};
+
+/// Changes made in one commit of upkeep: bounds memory and the time that others wait.
+const CHANGES_MAX: usize = 256;
+
+impl Writer {
+    /// Seals the newest generation if it is large, by beginning another.
+    pub(super) fn rotate_if_large(&mut self) {
+        let config = &self.core.config;
+        let large = self.core.state().generations.last().is_some_and(|newest| {
+            newest.bytes >= config.generation_bytes_max
+                || newest.records >= config.generation_records_max
+        });
+        if large {
+            self.rotate();
+        }
+    }
+
+    fn rotate(&mut self) {
+        let number = match self.core.state().generations.last() {
+            Some(newest) => newest.number + 1,
+            None => return,
+        };
+        match load::create(&self.queue(), number, &self.meta()) {
+            Ok((generation, meta)) => {
+                let mut state = self.core.state_mut();
+                state.meta = meta;
+                state.generations.push(generation);
+            }
+            // The old one goes on a little; the next commit tries again.
+            Err(error) => tracing::warn!(%error, "no new generation of the store can begin"),
+        }
+        self.renew();
+    }
+
+    /// Removes the oldest generations while the hub has all of them and their retry keys are
+    /// old. Open tickets move on.
+    pub(super) fn collect(&mut self) {
+        while self.is_oldest_finished() {
+            if !self.carry(false) || !self.remove_oldest() {
+                return;
+            }
+        }
+    }
+
+    fn is_oldest_finished(&self) -> bool {
+        let state = self.core.state();
+        let [oldest, _, ..] = &state.generations[..] else { return false };
+        let age = state.meta.outcomes.saturating_sub(oldest.outcomes);
+        oldest.is_finished(&state.meta) && age >= self.core.config.retry_window_outcomes
+    }
+
+    /// Drops the oldest generation with what the hub does not have of it, and writes down what
+    /// is lost. Escalations and events move on, unless escalations may be dropped too.
+    pub(super) fn make_room(&mut self) {
+        if self.core.state().generations.len() == 1 {
+            self.rotate();
+        }
+        if self.core.state().generations.len() > 1 && self.carry(true) && self.shed() {
+            self.remove_oldest();
+        }
+    }
+
+    /// Writes the losses and moves the floors; durable before anything is deleted.
+    fn shed(&mut self) -> bool {
+        let ends = self.core.state().generations[0].ends.clone();
+        self.renew();
+        for ((stream, epoch), end) in ends {
+            let dropped = stream == StreamId::Outcome || self.drops_escalations(stream);
+            let Some(known) = self.draft.meta.stream_mut(stream, epoch).filter(|_| dropped) else {
+                continue;
+            };
+            let first = known.acked;
+            if first < end {
+                known.acked = end;
+                known.floor = end;
+                let reason = LossReason::Shed;
+                let loss = Loss { stream, epoch, first, end, reason };
+                tracing::error!(
+                    stream = stream.name(),
+                    first,
+                    end,
+                    "the store is full: the oldest records are dropped"
+                );
+                if let Err(error) = self.draft.loss(loss) {
+                    tracing::error!(%error, "the loss cannot be recorded");
+                    return false;
+                }
+            }
+        }
+        self.draft.moved = true;
+        self.commit()
+    }
+
+    fn drops_escalations(&self, stream: StreamId) -> bool {
+        stream == StreamId::Escalation
+            && self.core.config.escalations_when_full == WhenFull::DropOldest
+    }
+
+    /// Copies what must outlive the oldest generation into the newest: tickets that are not
+    /// over, and, if it is dropped unfinished, records that may not be lost.
+    fn carry(&mut self, unfinished: bool) -> bool {
+        let carried = self.carry_tickets().and_then(|()| {
+            if !unfinished {
+                return Ok(());
+            }
+            let ends: Vec<_> = self.core.state().generations[0].ends.keys().copied().collect();
+            ends.into_iter()
+                .filter(|(stream, _)| {
+                    *stream != StreamId::Outcome && !self.drops_escalations(*stream)
+                })
+                .collect::<Vec<_>>()
+                .into_iter()
+                .try_for_each(|(stream, epoch)| self.carry_records(stream, epoch))
+        });
+        match carried {
+            Ok(()) => self.commit(),
+            Err(failed) => {
+                self.failed(failed);
+                false
+            }
+        }
+    }
+
+    fn carry_tickets(&mut self) -> Result<(), Failed> {
+        self.renew();
+        let mut from = keys::TICKETS.to_vec();
+        loop {
+            let pair = self.core.state().first(0, &from, keys::TICKETS_END)?;
+            let Some((key, bytes)) = pair else { return Ok(()) };
+            from = [key.as_slice(), &[0]].concat();
+            let parsed = Value::open(&bytes).and_then(|value| TicketRecord::parse(&value));
+            let superseded = is_newer_elsewhere(&self.core.state(), &key)?;
+            if let Some((ticket, record)) = parsed.filter(|(_, record)| self.is_wanted(record))
+                && !superseded
+            {
+                self.draft.open_ticket(ticket, record);
+                self.flush_carried()?;
+            }
+        }
+    }
+
+    /// An answer that nobody fetched is kept for its time to live.
+    fn is_wanted(&self, record: &TicketRecord) -> bool {
+        match record.stage {
+            Stage::Open => true,
+            Stage::Answered => record.deadline_ms > self.now_ms(),
+            Stage::Delivered | Stage::Expired => false,
+        }
+    }
+
+    fn carry_records(&mut self, stream: StreamId, epoch: Epoch) -> Result<(), Failed> {
+        let acked = self.core.state().meta.acked(stream, epoch);
+        if acked == u64::MAX {
+            return Ok(());
+        }
+        let mut from = keys::record(stream, epoch, acked);
+        let to = keys::record(stream, epoch, u64::MAX);
+        loop {
+            let pair = self.core.state().first(0, &from, &to)?;
+            let Some((key, sealed)) = pair else { return Ok(()) };
+            from = [key.as_slice(), &[0]].concat();
+            if let Some(seq) = keys::parse_seq(&key) {
+                self.draft.copy(stream, epoch, seq, sealed);
+                self.flush_carried()?;
+            }
+        }
+    }
+
+    fn flush_carried(&mut self) -> Result<(), Failed> {
+        if self.draft.changes.put.len() >= CHANGES_MAX && !self.commit() {
+            return self.core.state().check_open();
+        }
+        Ok(())
+    }
+
+    /// The floor is durable before the files go: an empty queue never restarts at zero.
+    fn remove_oldest(&mut self) -> bool {
+        let ends = self.core.state().generations[0].ends.clone();
+        self.renew();
+        for ((stream, epoch), end) in ends {
+            if let Some(known) = self.draft.meta.stream_mut(stream, epoch) {
+                known.floor = known.floor.max(end.min(known.acked));
+            }
+        }
+        self.draft.moved = true;
+        if !self.commit() {
+            return false;
+        }
+        let oldest: Generation = self.core.state_mut().generations.remove(0);
+        if let Err(error) = load::remove(oldest) {
+            tracing::warn!(%error, "a finished generation cannot be removed");
+        }
+        true
+    }
+
+    /// Ends the waiting of tickets whose time to live is over.
+    pub(super) fn expire(&mut self) -> Result<(), Failed> {
+        self.renew();
+        let to = keys::deadlines_after(self.now_ms());
+        let count = self.core.state().generations.len();
+        for at in 0..count {
+            let mut over: Vec<Vec<u8>> = Vec::new();
+            let mut from = keys::DEADLINES.to_vec();
+            while over.len() < CHANGES_MAX {
+                let pair = self.core.state().first(at, &from, &to)?;
+                let Some((key, _)) = pair else { break };
+                from = [key.as_slice(), &[0]].concat();
+                if let Some((_, ticket)) = keys::parse_deadline(&key) {
+                    self.expire_one(ticket)?;
+                }
+                over.push(key);
+            }
+            // First the tickets, durable; then their places among the deadlines.
+            if over.is_empty() || !self.commit() {
+                continue;
+            }
+            let state = self.core.state();
+            let Some(generation) = state.generations.get(at) else { continue };
+            let changes = Changes { put: Vec::new(), remove: over };
+            let removed = generation.table.commit(changes);
+            removed.map_err(|error| Failed::Generation(generation.number, error))?;
+        }
+        Ok(())
+    }
+
+    fn expire_one(&mut self, ticket: Ticket) -> Result<(), Failed> {
+        let core = self.core.clone();
+        if self.draft.expire(&core.state(), ticket)? {
+            tracing::warn!(%ticket, "an escalation expired without an answer");
+        }
+        Ok(())
+    }
+
+    /// The end of the shortest time to live.
+    pub(super) fn next_deadline_ms(&self) -> Option<u64> {
+        let state = self.core.state();
+        (0..state.generations.len())
+            .filter_map(|at| {
+                let first = state.first(at, keys::DEADLINES, keys::DEADLINES_END);
+                keys::parse_deadline(&first.ok()??.0).map(|(deadline_ms, _)| deadline_ms)
+            })
+            .min()
+    }
+}
+
+/// Whether a newer generation than the oldest knows the key.
+fn is_newer_elsewhere(state: &State, key: &[u8]) -> Result<bool, Failed> {
+    for generation in &state.generations[1..] {
+        let found = generation.table.get(key);
+        if found.map_err(|e| Failed::Generation(generation.number, e))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,191 @@
+//! Every value says what it is, so that it can be found in a damaged file.
+//!
+//! ```text
+//! offset  size  field (numbers little endian)
+//! 0       4     magic "LFv1"; the digit is the format's version
+//! 4       1     kind
+//! 5       8     epoch
+//! 13      8     sequence number (of a ticket: its number; of meta: its counter)
+//! 21      4     length of the payload
+//! 25      4     CRC-32 of bytes 4..25 and the payload
+//! 29      ..    payload
+//! ```
+//! A value never exceeds [`VALUE_BYTES_MAX`]: sled writes larger ones to files of their own,
+//! which it never syncs, and a power cut then leaves a store that cannot be opened.
+
+use landfall_wire::id::Epoch;
+use landfall_wire::limits::RECORD_BYTES_MAX;
+use landfall_wire::record::StreamId;
+
+/// Largest value in bytes.
+pub(super) const VALUE_BYTES_MAX: usize = 4096;
+
+const MAGIC: &[u8; 4] = b"LFv1";
+const HEADER_BYTES: usize = 29;
+const _: () = assert!(HEADER_BYTES + RECORD_BYTES_MAX <= VALUE_BYTES_MAX);
+
+/// What a value holds. The number is the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Record(StreamId),
+    Ticket,
+    Retry,
+    Meta,
+}
+
+impl Kind {
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Kind::Record(StreamId::Outcome) => 0,
+            Kind::Record(StreamId::Escalation) => 1,
+            Kind::Record(StreamId::Event) => 2,
+            Kind::Record(StreamId::Answer) => 3,
+            Kind::Ticket => 16,
+            Kind::Retry => 17,
+            Kind::Meta => 18,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Kind> {
+        Some(match code {
+            0 => Kind::Record(StreamId::Outcome),
+            1 => Kind::Record(StreamId::Escalation),
+            2 => Kind::Record(StreamId::Event),
+            3 => Kind::Record(StreamId::Answer),
+            16 => Kind::Ticket,
+            17 => Kind::Retry,
+            18 => Kind::Meta,
+            _ => return None,
+        })
+    }
+}
+
+/// A checked value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Value<'a> {
+    pub(super) kind: Kind,
+    pub(super) epoch: Epoch,
+    pub(super) seq: u64,
+    pub(super) payload: &'a [u8],
+}
+
+impl<'a> Value<'a> {
+    /// The bytes to store, or `None` if the payload is too large.
+    pub(super) fn seal(&self) -> Option<Vec<u8>> {
+        let length = u32::try_from(self.payload.len()).ok()?;
+        if HEADER_BYTES + self.payload.len() > VALUE_BYTES_MAX {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.payload.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.push(self.kind.code());
+        bytes.extend_from_slice(&self.epoch.0.to_le_bytes());
+        bytes.extend_from_slice(&self.seq.to_le_bytes());
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&checksum(&bytes[4..25], self.payload).to_le_bytes());
+        bytes.extend_from_slice(self.payload);
+        Some(bytes)
+    }
+
+    /// The value at the start of `bytes`, if it is whole and undamaged.
+    pub(super) fn open(bytes: &'a [u8]) -> Option<Value<'a>> {
+        let header: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
+        if &header[..4] != MAGIC {
+            return None;
+        }
+        let length = usize::try_from(u32::from_le_bytes(header[21..25].try_into().ok()?)).ok()?;
+        let payload = bytes.get(HEADER_BYTES..HEADER_BYTES.checked_add(length)?)?;
+        let crc = u32::from_le_bytes(header[25..29].try_into().ok()?);
+        if crc != checksum(&header[4..25], payload) {
+            return None;
+        }
+        Some(Value {
+            kind: Kind::from_code(header[4])?,
+            epoch: Epoch(u64::from_le_bytes(header[5..13].try_into().ok()?)),
+            seq: u64::from_le_bytes(header[13..21].try_into().ok()?),
+            payload,
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        HEADER_BYTES + self.payload.len()
+    }
+}
+
+fn checksum(header: &[u8], payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(header);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// Every undamaged value in a raw file, in the order of the file: old versions too.
+pub(super) fn carve(raw: &[u8]) -> impl Iterator<Item = Value<'_>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while at + HEADER_BYTES <= raw.len() {
+            let Some(value) = Value::open(&raw[at..]) else {
+                at += 1;
+                continue;
+            };
+            at += value.bytes();
+            return Some(value);
+        }
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(seq: u64) -> Vec<u8> {
+        let kind = Kind::Record(StreamId::Outcome);
+        Value { kind, epoch: Epoch(7), seq, payload: &[seq as u8; 40] }.seal().unwrap()
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let value = Value { kind: Kind::Ticket, epoch: Epoch(0x0102), seq: 3, payload: b"ab" };
+        let bytes = value.seal().unwrap();
+        let head = b"LFv1\x10\x02\x01\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x02\0\0\0";
+        assert_eq!(&bytes[..25], head);
+        assert_eq!(&bytes[25..29], &checksum(&head[4..], b"ab").to_le_bytes());
+        assert_eq!(&bytes[29..], b"ab");
+        assert_eq!(Value::open(&bytes), Some(value));
+    }
+
+    #[test]
+    fn too_large_is_refused() {
+        let payload = vec![0; VALUE_BYTES_MAX - HEADER_BYTES + 1];
+        let value = Value { kind: Kind::Meta, epoch: Epoch(1), seq: 1, payload: &payload };
+        assert_eq!(value.seal(), None);
+        assert!(Value { payload: &payload[1..], ..value }.seal().is_some());
+    }
+
+    #[test]
+    fn any_flipped_bit_is_noticed() {
+        let good = sealed(5);
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Value::open(&bad), None, "bit {bit}");
+        }
+        for cut in 0..good.len() {
+            assert_eq!(Value::open(&good[..cut]), None, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn carving_finds_all_but_the_damaged() {
+        let mut raw = b"LFv1 and some rubbish".to_vec();
+        for seq in 0..10 {
+            raw.extend(sealed(seq));
+            raw.extend(b"LFv");
+        }
+        let third = raw.len() / 3;
+        raw[third] ^= 0x40;
+        let found: Vec<u64> = carve(&raw).map(|value| value.seq).collect();
+        assert_eq!(found.len(), 9, "{found:?}");
+    }
+}

@@ -1,0 +1,371 @@
+//! One connection: rumqttc carries frames, the session decides, the store keeps.
+//!
+//! rumqttc keeps nothing over a reconnect and may lose what waits in its channel, so each
+//! connection gets a fresh client and a fresh session, and everything is sent again from the
+//! store. A PUBACK is flow control; only the hub's own acknowledgement releases records.
+
+use super::link::{Link, wall_ms};
+use super::trouble::Trouble;
+use super::{Identity, SyncConfig, split_address};
+use crate::store::{Store, StoreError, StreamStatus};
+use landfall_agent_core::session::{Event, Held, Persist, Send, Session, SessionLimits, Wanted};
+use landfall_wire::frame::{Batch, Frame, Position};
+use landfall_wire::id::Epoch;
+use landfall_wire::limits::{BATCH_RECORDS_MAX, PACKET_BYTES_MAX};
+use landfall_wire::record::StreamId;
+use landfall_wire::topic::{Direction, topic};
+use rumqttc::{
+    AsyncClient, Event as MqttEvent, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet, QoS,
+    SubscribeReasonCode, Transport,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Frames handed to rumqttc and not written yet. Batches wait in the store beyond half of it,
+/// so that greetings and acknowledgements always find room.
+const QUEUE_FRAMES_MAX: usize = 64;
+
+/// QoS 1 messages without a PUBACK: more than any window of batches.
+const INFLIGHT_MAX: u16 = 128;
+
+/// Time for TCP, TLS, CONNECT and each flush: a satellite link takes tens of seconds at worst.
+const CONNECTION_TIMEOUT_SECS: u64 = 60;
+
+/// Time for the last acknowledgements and the goodbye when stopping.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// How a connection ended.
+pub(super) enum Ended {
+    /// It was asked to stop.
+    Stopped,
+    /// It failed.
+    Failed {
+        trouble: Trouble,
+        /// Whether the hub had answered the greeting.
+        was_online: bool,
+    },
+}
+
+struct Connection<'a> {
+    store: &'a Store,
+    link: &'a mut Link,
+    client: AsyncClient,
+    session: Session,
+    topic_up: String,
+    started: Instant,
+    /// Frames that rumqttc has not written yet.
+    queued: usize,
+    /// A range that waits for room.
+    wanted: Option<Wanted>,
+    /// Acknowledgements to write to the store, and the write that is under way.
+    acked: BTreeMap<(StreamId, Epoch), Position>,
+    acking: Option<JoinHandle<Result<(), StoreError>>>,
+}
+
+/// Connects and syncs until the connection fails or `stop` turns true.
+pub(super) async fn run(
+    store: &Store,
+    identity: &Identity,
+    config: &SyncConfig,
+    link: &mut Link,
+    stop: &mut watch::Receiver<bool>,
+) -> Ended {
+    let failed = |trouble| Ended::Failed { trouble, was_online: false };
+    let hub = config.address.as_deref().unwrap_or(&identity.hub);
+    let (host, port) = match split_address(hub) {
+        Ok(address) => address,
+        Err(text) => return failed(Trouble::new(text)),
+    };
+    let (client, mut events) = client(identity, config, host, port);
+    // Never cancelled in favour of other work while connecting, only to give it up for good.
+    let connected = tokio::select! {
+        event = events.poll() => event,
+        () = stopped(stop) => return Ended::Stopped,
+    };
+    if let Err(error) = connected {
+        return failed(Trouble::connection(&error, hub));
+    }
+    let held = store.streams().iter().map(held).collect();
+    let mut connection = Connection {
+        store,
+        link,
+        client,
+        session: Session::new(SessionLimits::default(), held, store.answers()),
+        topic_up: topic(&identity.device, Direction::Up),
+        started: Instant::now(),
+        queued: 0,
+        wanted: None,
+        acked: BTreeMap::new(),
+        acking: None,
+    };
+    let topic_down = topic(&identity.device, Direction::Down);
+    if connection.client.try_subscribe(&topic_down, QoS::AtLeastOnce).is_err() {
+        return failed(Trouble::new("the MQTT client takes no request"));
+    }
+    let ended = connection.drive(&mut events, &topic_down, hub, stop).await;
+    match ended {
+        Ok(()) => {
+            connection.goodbye(&mut events).await;
+            Ended::Stopped
+        }
+        Err(trouble) => {
+            connection.finish_acking().await;
+            Ended::Failed { trouble, was_online: connection.link.is_online() }
+        }
+    }
+}
+
+fn client(
+    identity: &Identity,
+    config: &SyncConfig,
+    host: &str,
+    port: u16,
+) -> (AsyncClient, EventLoop) {
+    let mut options = MqttOptions::new(identity.device.as_str(), host, port);
+    options
+        .set_transport(Transport::tls_with_config(rumqttc::TlsConfiguration::Rustls(
+            identity.tls.clone(),
+        )))
+        .set_keep_alive(config.keep_alive)
+        .set_clean_session(true)
+        .set_inflight(INFLIGHT_MAX)
+        .set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
+    let (client, mut events) = AsyncClient::new(options, QUEUE_FRAMES_MAX);
+    let mut network = NetworkOptions::new();
+    network.set_connection_timeout(CONNECTION_TIMEOUT_SECS);
+    network.set_tcp_nodelay(true);
+    events.set_network_options(network);
+    (client, events)
+}
+
+fn held(status: &StreamStatus) -> Held {
+    let StreamStatus { stream, epoch, floor, acked, end } = *status;
+    Held { stream, epoch, floor, acked, end }
+}
+
+impl Connection<'_> {
+    /// Until asked to stop.
+    async fn drive(
+        &mut self,
+        events: &mut EventLoop,
+        topic_down: &str,
+        hub: &str,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(), Trouble> {
+        let mut durable = self.store.durable_changes();
+        loop {
+            let wakeup = self.session.next_wakeup();
+            tokio::select! {
+                () = stopped(stop) => return Ok(()),
+                // Cancelling this is safe once connected: packets wait in its buffers.
+                event = events.poll() => {
+                    let event = event.map_err(|e| Trouble::connection(&e, hub))?;
+                    self.mqtt(event, topic_down).await?;
+                }
+                changed = durable.changed() => {
+                    if changed.is_err() {
+                        return Err(Trouble::store(&StoreError::Stopped));
+                    }
+                    for status in self.store.streams() {
+                        self.step(Event::Durable(held(&status))).await?;
+                    }
+                }
+                () = sleep_until(self.started, wakeup) => self.step(Event::Tick).await?,
+                done = join(&mut self.acking) => {
+                    self.acking = None;
+                    // Not written: the hub has them all the same, and says so again.
+                    if let Err(error) = done {
+                        tracing::warn!(%error, "an acknowledgement could not be written");
+                    }
+                }
+            }
+            self.start_acking();
+            if self.queued < QUEUE_FRAMES_MAX / 2
+                && let Some(wanted) = self.wanted.take()
+            {
+                let event = self.serve(wanted).await?;
+                self.step(event).await?;
+            }
+        }
+    }
+
+    async fn mqtt(&mut self, event: MqttEvent, topic_down: &str) -> Result<(), Trouble> {
+        match event {
+            MqttEvent::Outgoing(Outgoing::Publish(_)) => {
+                self.queued = self.queued.saturating_sub(1);
+                Ok(())
+            }
+            MqttEvent::Incoming(Packet::SubAck(ack)) => {
+                let refused = |code: &SubscribeReasonCode| *code == SubscribeReasonCode::Failure;
+                if ack.return_codes.iter().any(refused) {
+                    return Err(Trouble::new(format!(
+                        "the hub refuses a subscription to {topic_down}"
+                    )));
+                }
+                let version = env!("CARGO_PKG_VERSION").to_owned();
+                self.step(Event::Connected { version, at_ms: wall_ms() }).await
+            }
+            MqttEvent::Incoming(Packet::Publish(publish)) if publish.topic == topic_down => {
+                self.link.count(0, publish.payload.len());
+                let frame = Frame::decode(&publish.payload).map_err(|e| Trouble::frame(&e))?;
+                self.step(Event::Frame(frame)).await
+            }
+            MqttEvent::Incoming(_) | MqttEvent::Outgoing(_) => Ok(()),
+        }
+    }
+
+    /// Feeds the session, and does what it says: first what is to persist, durably, and only
+    /// then what is to send.
+    async fn step(&mut self, event: Event) -> Result<(), Trouble> {
+        let was_online = self.session.is_online();
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let now_ms = elapsed_ms(self.started);
+            let effects = self.session.step(now_ms, event);
+            for persist in effects.persist {
+                self.persist(persist).await?;
+            }
+            for send in effects.send {
+                match send {
+                    Send::Frame(frame) => {
+                        self.publish(&frame)?;
+                    }
+                    Send::Range(wanted) if self.queued < QUEUE_FRAMES_MAX / 2 => {
+                        events.push_back(self.serve(wanted).await?);
+                    }
+                    Send::Range(wanted) => self.wanted = Some(wanted),
+                    Send::Close(why) => return Err(Trouble::closing(&why)),
+                }
+            }
+        }
+        if !was_online && self.session.is_online() {
+            self.link.online();
+        }
+        Ok(())
+    }
+
+    async fn persist(&mut self, persist: Persist) -> Result<(), Trouble> {
+        match persist {
+            Persist::Acked(mark) => {
+                self.acked.insert((mark.stream, mark.epoch), mark);
+                self.start_acking();
+                Ok(())
+            }
+            Persist::Answers { mark, answers, unreadable } => {
+                if unreadable > 0 {
+                    tracing::error!(
+                        unreadable,
+                        "answers of the hub cannot be read by this version, or are gone"
+                    );
+                }
+                let applied = self.store.apply_answers(mark, answers).await;
+                applied.map_err(|e| Trouble::store(&e))
+            }
+            Persist::RolledBack(mark) => {
+                tracing::error!(
+                    stream = mark.stream.name(),
+                    hub = mark.next,
+                    "the store was restored from an old image; a new epoch begins"
+                );
+                self.store.rolled_back(mark).await.map_err(|e| Trouble::store(&e))
+            }
+        }
+    }
+
+    /// Reads the range and sends it.
+    async fn serve(&mut self, wanted: Wanted) -> Result<Event, Trouble> {
+        let Wanted { stream, epoch, first, end, bytes_max, floor } = wanted;
+        let store = self.store.clone();
+        let read = move || store.read(stream, epoch, first, end, bytes_max);
+        let read = tokio::task::spawn_blocking(read).await;
+        let chunk = read.unwrap_or(Err(StoreError::Stopped)).map_err(|e| Trouble::store(&e))?;
+        let mut records = chunk.records;
+        records.truncate(BATCH_RECORDS_MAX);
+        if records.is_empty() {
+            return Ok(Event::Hole { next_held: chunk.next_held });
+        }
+        let end = first + records.len() as u64;
+        let bytes = self.publish(&Frame::Batch(Batch { stream, epoch, floor, first, records }))?;
+        self.store.sent(Position { stream, epoch, next: end });
+        Ok(Event::Sent { end, bytes })
+    }
+
+    fn publish(&mut self, frame: &Frame) -> Result<usize, Trouble> {
+        let payload = frame.encode().map_err(|e| Trouble::new(format!("cannot send: {e}")))?;
+        let bytes = payload.len();
+        self.client
+            .try_publish(&self.topic_up, QoS::AtLeastOnce, false, payload)
+            .map_err(|_| Trouble::new("the link is too slow for what is to be acknowledged"))?;
+        self.queued += 1;
+        self.link.count(bytes, 0);
+        Ok(bytes)
+    }
+
+    /// Writes acknowledgements one after another, each stream's latest.
+    fn start_acking(&mut self) {
+        if self.acking.is_none()
+            && let Some((_, mark)) = self.acked.pop_first()
+        {
+            let store = self.store.clone();
+            self.acking = Some(tokio::spawn(async move { store.acked(mark).await }));
+        }
+    }
+
+    async fn finish_acking(&mut self) {
+        loop {
+            self.start_acking();
+            if self.acking.is_none() {
+                return;
+            }
+            if let Err(error) = join(&mut self.acking).await {
+                tracing::warn!(%error, "an acknowledgement could not be written");
+            }
+            self.acking = None;
+        }
+    }
+
+    async fn goodbye(&mut self, events: &mut EventLoop) {
+        self.finish_acking().await;
+        if self.client.try_disconnect().is_err() {
+            return;
+        }
+        let farewell = async {
+            while let Ok(event) = events.poll().await {
+                if event == MqttEvent::Outgoing(Outgoing::Disconnect) {
+                    return;
+                }
+            }
+        };
+        // The hub copes with a connection that just ends.
+        drop(tokio::time::timeout(GOODBYE, farewell).await);
+    }
+}
+
+/// Until asked to stop, or nobody is left to ask.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+fn elapsed_ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn sleep_until(started: Instant, at_ms: Option<u64>) {
+    match at_ms {
+        Some(at_ms) => {
+            let at = started + Duration::from_millis(at_ms);
+            tokio::time::sleep_until(at.into()).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// The end of a write, or never if there is none.
+async fn join(writing: &mut Option<JoinHandle<Result<(), StoreError>>>) -> Result<(), StoreError> {
+    match writing {
+        Some(handle) => handle.await.unwrap_or(Err(StoreError::Stopped)),
+        None => std::future::pending().await,
+    }
+}

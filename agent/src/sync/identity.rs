@@ -1,0 +1,270 @@
+//! The device's identity on disk: the directory that `landfall-hub enroll` wrote. It is
+//! checked as a whole when it is loaded, so that what is wrong is found before a connection.
+
+use landfall_wire::id::DeviceId;
+use rustls::crypto::ring;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why an identity cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file is missing or cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{} is not {what}: {detail}", path.display())]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Certificate and key are of different devices.
+    #[error("the key {} does not belong to the certificate beside it", path.display())]
+    KeyMismatch {
+        /// The key.
+        path: PathBuf,
+    },
+    /// The certificate was issued by another hub.
+    #[error("the certificate {} is not from the authority in ca.pem beside it", path.display())]
+    OtherAuthority {
+        /// The certificate.
+        path: PathBuf,
+    },
+    /// The certificate has expired, by this device's clock.
+    #[error("the certificate {} has expired, by this device's clock", path.display())]
+    Expired {
+        /// The certificate.
+        path: PathBuf,
+    },
+    /// The certificate cannot be used.
+    #[error("the certificate {} cannot be used: {detail}", path.display())]
+    Certificate {
+        /// The certificate.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+impl IdentityError {
+    /// What a person can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            IdentityError::Read { .. } => {
+                "point hub.identity at the directory from `landfall-hub enroll`, and check that \
+                 the agent may read it"
+            }
+            IdentityError::Malformed { .. }
+            | IdentityError::KeyMismatch { .. }
+            | IdentityError::OtherAuthority { .. }
+            | IdentityError::Certificate { .. } => {
+                "copy the whole directory from `landfall-hub enroll` again; its four files \
+                 belong together"
+            }
+            IdentityError::Expired { .. } => {
+                "check the clock; if it is right, renew the identity with `landfall-hub enroll` \
+                 and copy the directory again"
+            }
+        }
+    }
+}
+
+/// Who this device is, whom it trusts, and where its hub is.
+#[derive(Clone)]
+pub struct Identity {
+    /// The device's name, as in its certificate.
+    pub device: DeviceId,
+    /// `host:port` of the hub.
+    pub hub: String,
+    /// TLS settings with the device's certificate.
+    pub tls: Arc<ClientConfig>,
+}
+
+impl std::fmt::Debug for Identity {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("device", &self.device).field("hub", &self.hub).finish()
+    }
+}
+
+#[derive(Deserialize)]
+struct Bundle {
+    device: DeviceId,
+    hub: String,
+}
+
+impl Identity {
+    /// Loads and checks the directory that `landfall-hub enroll` wrote: `ca.pem`,
+    /// `device.pem`, `device.key`, `bundle.toml`.
+    ///
+    /// # Errors
+    /// [`IdentityError`], with the file and what is wrong with it. A certificate that is not
+    /// valid yet is no error: boxes start with a clock in the past.
+    pub fn load(dir: &Path) -> Result<Identity, IdentityError> {
+        let Bundle { device, hub } = bundle(&dir.join("bundle.toml"))?;
+        let roots = Arc::new(roots(&dir.join("ca.pem"))?);
+        let certificate = dir.join("device.pem");
+        let chain = certificates(&certificate)?;
+        check_certificate(&certificate, &chain, roots.clone())?;
+        let key = dir.join("device.key");
+        let private = PrivateKeyDer::from_pem_slice(&read(&key)?)
+            .map_err(|e| malformed(&key, "a private key in PEM", e))?;
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|e| unusable(&certificate, &e))?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, private)
+            .map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => {
+                    IdentityError::KeyMismatch { path: key.clone() }
+                }
+                error => malformed(&key, "a key that can be used", error),
+            })?;
+        Ok(Identity { device, hub, tls: Arc::new(tls) })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
+    std::fs::read(path).map_err(|source| IdentityError::Read { path: path.to_owned(), source })
+}
+
+fn malformed(path: &Path, what: &'static str, detail: impl ToString) -> IdentityError {
+    IdentityError::Malformed { path: path.to_owned(), what, detail: detail.to_string() }
+}
+
+fn unusable(path: &Path, detail: &rustls::Error) -> IdentityError {
+    IdentityError::Certificate { path: path.to_owned(), detail: detail.to_string() }
+}
+
+fn bundle(path: &Path) -> Result<Bundle, IdentityError> {
+    const WHAT: &str = "a bundle with device = \"name\" and hub = \"host:port\"";
+    let text = String::from_utf8(read(path)?).map_err(|e| malformed(path, WHAT, e))?;
+    let bundle: Bundle = toml::from_str(&text).map_err(|e| malformed(path, WHAT, e.message()))?;
+    split_address(&bundle.hub).map_err(|detail| malformed(path, WHAT, detail))?;
+    Ok(bundle)
+}
+
+/// Host and port of `host:port`.
+///
+/// # Errors
+/// What is wrong with it, as text.
+pub fn split_address(address: &str) -> Result<(&str, u16), String> {
+    let invalid = || format!("'{address}' is not host:port, such as hub.example.org:8883");
+    let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
+    if host.starts_with('[') || host.contains(':') {
+        return Err(format!("'{address}' is an IPv6 address: give the hub a host name"));
+    }
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(invalid)?;
+    if host.is_empty() || host.contains(char::is_whitespace) {
+        return Err(invalid());
+    }
+    Ok((host, port))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    const WHAT: &str = "a certificate in PEM";
+    let pem = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let found = found.map_err(|e| malformed(path, WHAT, e))?;
+    if found.is_empty() {
+        return Err(malformed(path, WHAT, "there is none in it"));
+    }
+    Ok(found)
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, IdentityError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        let added = roots.add(certificate);
+        added.map_err(|e| malformed(path, "a certificate authority", e))?;
+    }
+    Ok(roots)
+}
+
+/// Checks the certificate as the hub will.
+fn check_certificate(
+    path: &Path,
+    chain: &[CertificateDer<'static>],
+    roots: Arc<RootCertStore>,
+) -> Result<(), IdentityError> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+        .build()
+        .map_err(|e| malformed(&path.with_file_name("ca.pem"), "a certificate authority", e))?;
+    let checked = verifier.verify_client_cert(&chain[0], &chain[1..], UnixTime::now());
+    let path = path.to_owned();
+    match checked {
+        Ok(_) => Ok(()),
+        Err(rustls::Error::InvalidCertificate(why)) => match why {
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                tracing::warn!(
+                    path = %path.display(),
+                    "the device's certificate is not valid yet: is the clock right?"
+                );
+                Ok(())
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                Err(IdentityError::Expired { path })
+            }
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                Err(IdentityError::OtherAuthority { path })
+            }
+            other => Err(unusable(&path, &rustls::Error::InvalidCertificate(other))),
+        },
+        Err(other) => Err(unusable(&path, &other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        assert_eq!(split_address("hub.example.org:8883"), Ok(("hub.example.org", 8883)));
+        assert_eq!(split_address("127.0.0.1:1"), Ok(("127.0.0.1", 1)));
+        for bad in ["", "hub", ":1", "hub:0", "hub:x", "hub:70000", "a b:1", "[::1]:1", "::1:1"] {
+            assert!(split_address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_malformed_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = || Identity::load(dir.path()).unwrap_err();
+        let missing = load();
+        assert!(
+            matches!(&missing, IdentityError::Read { path, .. } if path.ends_with("bundle.toml"))
+        );
+        assert!(missing.remedy().contains("landfall-hub enroll"));
+        for bundle in
+            ["", "device = 3", "device = \"Ship 7\"\nhub = \"h:1\"", "device = \"a\"\nhub = \"h\""]
+        {
+            std::fs::write(dir.path().join("bundle.toml"), bundle).unwrap();
+            let error = load();
+            assert!(matches!(error, IdentityError::Malformed { .. }), "{bundle}: {error}");
+        }
+        std::fs::write(dir.path().join("bundle.toml"), "device = \"a\"\nhub = \"h:1\"").unwrap();
+        assert!(matches!(load(), IdentityError::Read { path, .. } if path.ends_with("ca.pem")));
+        for pem in ["", "rubbish", "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n"]
+        {
+            std::fs::write(dir.path().join("ca.pem"), pem).unwrap();
+            let error = load();
+            assert!(matches!(error, IdentityError::Malformed { .. }), "{pem}: {error}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The link to the hub: connects, lets the session of `landfall-agent-core` decide, and
+//! connects again when it fails. A hub that cannot be reached is a state, never an error.
+//!
+//! * `identity`: who the device is, checked when loaded.
+//! * `connection`: one connection, from CONNECT to its end.
+//! * `link`: the state for status pages, logged once per change.
+//! * `trouble`: what failed, in words, with a remedy.
+
+mod connection;
+mod identity;
+mod link;
+mod trouble;
+
+pub use identity::{Identity, IdentityError, split_address};
+pub use link::{LinkState, LinkStatus};
+
+use crate::store::Store;
+use connection::Ended;
+use landfall_agent_core::backoff::Backoff;
+use link::Link;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How the sync behaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncConfig {
+    /// `host:port` of the hub; `None` takes the one of the identity's bundle.
+    pub address: Option<String>,
+    /// MQTT keep-alive: a ping waits behind data on a slow link, so 60 to 120 s.
+    pub keep_alive: Duration,
+    /// First pause before connecting again; it doubles up to `retry_max`.
+    pub retry_min: Duration,
+    /// Longest pause before connecting again.
+    pub retry_max: Duration,
+}
+
+impl Default for SyncConfig {
+    fn default() -> SyncConfig {
+        SyncConfig {
+            address: None,
+            keep_alive: Duration::from_secs(60),
+            retry_min: Duration::from_secs(1),
+            retry_max: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The running sync. Dropping it ends the connection without a goodbye.
+pub struct Sync {
+    status: watch::Receiver<LinkStatus>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Sync {
+    /// Starts syncing `store` in the background; a hub that cannot be reached is no error.
+    /// Needs a tokio runtime.
+    pub fn start(store: Store, identity: Identity, config: SyncConfig) -> Sync {
+        let hub = config.address.clone().unwrap_or_else(|| identity.hub.clone());
+        let link = Link::new(hub);
+        let status = link.subscribe();
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(keep_connected(store, identity, config, link, stopped));
+        Sync { status, stop, task }
+    }
+
+    /// The state of the link, as it changes.
+    pub fn status(&self) -> watch::Receiver<LinkStatus> {
+        self.status.clone()
+    }
+
+    /// Writes the acknowledgements that came, disconnects and ends.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        if (&mut self.task).await.is_err() {
+            tracing::error!("the sync ended abnormally");
+        }
+    }
+}
+
+impl Drop for Sync {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn keep_connected(
+    store: Store,
+    identity: Identity,
+    config: SyncConfig,
+    mut link: Link,
+    mut stop: watch::Receiver<bool>,
+) {
+    let ms = |pause: Duration| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    let mut backoff = Backoff::new(ms(config.retry_min), ms(config.retry_max));
+    while !*stop.borrow() {
+        link.connecting();
+        match connection::run(&store, &identity, &config, &mut link, &mut stop).await {
+            Ended::Stopped => break,
+            Ended::Failed { trouble, was_online } => {
+                link.offline(&trouble, was_online);
+                if was_online {
+                    backoff.succeeded();
+                }
+                // Without random numbers every device waits the same: no harm to this one.
+                let pause = backoff.failed(getrandom::u32().unwrap_or(u32::MAX));
+                let pause = tokio::time::sleep(Duration::from_millis(pause));
+                tokio::select! {
+                    () = pause => {}
+                    () = connection::stopped(&mut stop) => {}
+                }
+            }
+        }
+    }
+    link.stopped();
+}
