@@ -14,3 +14,8 @@
 //! * what one connection does, sends or breaks is noticed by no other.
 
 pub mod cli;
+pub mod database;
+pub mod endpoint;
+pub mod hub;
+pub mod identity;
+pub mod web;

@@ -1,5 +1,6 @@
 //! What can be typed. Parsing happens here, once; the commands get checked values.
 
+use crate::identity::HubAddress;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use landfall_wire::id::{DeviceId, TaskName, Ticket};
 use std::net::SocketAddr;
@@ -87,7 +88,7 @@ pub struct EnrollArgs {
     pub out: PathBuf,
     /// Where the device finds the hub [default: where the hub last served].
     #[arg(long, value_name = "HOST:PORT")]
-    pub hub: Option<String>,
+    pub hub: Option<HubAddress>,
     /// Days that the certificate is valid.
     #[arg(long, value_name = "N", default_value_t = ENROLL_DAYS_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..=7300))]
@@ -206,9 +207,9 @@ pub struct EscalationRef {
 impl FromStr for EscalationRef {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let (device, ticket) = text
-            .split_once('/')
-            .ok_or_else(|| format!("'{text}' is not DEVICE/TICKET, such as ship-7/00f1e2d3c4b5a697-42"))?;
+        let (device, ticket) = text.split_once('/').ok_or_else(|| {
+            format!("'{text}' is not DEVICE/TICKET, such as ship-7/00f1e2d3c4b5a697-42")
+        })?;
         Ok(EscalationRef {
             device: device.parse().map_err(|e| format!("{e}"))?,
             ticket: ticket.parse().map_err(|e| format!("{e}"))?,

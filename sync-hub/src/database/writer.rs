@@ -1,0 +1,231 @@
+//! The writing thread and its group commit.
+
+use super::{Command, DbError, schema};
+use rusqlite::{Connection, TransactionBehavior};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+
+/// Commands that may wait. Each connection bounds what it has in flight, so this only smooths
+/// bursts; a full queue makes connections stop reading.
+const QUEUE_MAX: usize = 1024;
+
+/// Commands in one transaction: enough that the sync is shared, few enough that the first does
+/// not wait long for the last (a batch of 1,024 records takes some 10 ms).
+const GROUP_MAX: usize = 64;
+
+/// Resolves when the command is committed or failed.
+pub type Reply<T> = oneshot::Receiver<Result<T, DbError>>;
+
+/// A command whose type is forgotten.
+pub(super) trait Job: Send {
+    /// Applies it within a transaction; kept until that is committed.
+    fn apply(&mut self, transaction: &Connection) -> Result<(), DbError>;
+    /// Tells the caller.
+    fn finish(self: Box<Self>, committed: Result<(), DbError>);
+}
+
+struct Pending<C: Command> {
+    command: C,
+    done: Option<C::Done>,
+    reply: oneshot::Sender<Result<C::Done, DbError>>,
+}
+
+impl<C: Command> Job for Pending<C> {
+    fn apply(&mut self, transaction: &Connection) -> Result<(), DbError> {
+        // A bug met by one command must not end the thread that all devices need.
+        let applied = catch_unwind(AssertUnwindSafe(|| self.command.apply(transaction)));
+        let done = applied.map_err(|_| DbError::Panicked)?;
+        self.done = Some(done.map_err(|source| DbError::new("write", source))?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), DbError>) {
+        let Pending { done, reply, .. } = *self;
+        let outcome = committed.and_then(|()| done.ok_or(DbError::Closed));
+        // The connection that asked may be gone; what is committed is committed.
+        let _ = reply.send(outcome);
+    }
+}
+
+pub(super) fn job<C: Command>(command: C) -> (Box<dyn Job>, Reply<C::Done>) {
+    let (reply, receiver) = oneshot::channel();
+    (Box::new(Pending { command, done: None, reply }), receiver)
+}
+
+pub(super) fn start(
+    path: PathBuf,
+    connection: Connection,
+) -> Result<(mpsc::Sender<Box<dyn Job>>, JoinHandle<()>), DbError> {
+    let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+    let thread = std::thread::Builder::new()
+        .name("database".to_owned())
+        .spawn(move || run(&path, connection, receiver))
+        .map_err(|error| DbError::Thread(Arc::new(error)))?;
+    Ok((sender, thread))
+}
+
+fn run(path: &Path, connection: Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+    let mut writer = Writer { path, connection: Some(connection), failing: false };
+    while let Some(first) = jobs.blocking_recv() {
+        let mut group = vec![first];
+        while group.len() < GROUP_MAX
+            && let Ok(job) = jobs.try_recv()
+        {
+            group.push(job);
+        }
+        writer.commit(group);
+    }
+}
+
+struct Writer<'a> {
+    path: &'a Path,
+    /// `None` after the disk failed.
+    connection: Option<Connection>,
+    failing: bool,
+}
+
+impl Writer<'_> {
+    /// Commits a group, then tells its callers; never the other way round.
+    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
+        let outcome = self.attempt(&mut group);
+        self.note(outcome.as_ref().err());
+        match outcome {
+            // One of them is at fault: each on its own, so that the others pass.
+            Err(error) if group.len() > 1 && !error.is_disk() => {
+                for job in group {
+                    self.commit(vec![job]);
+                }
+            }
+            outcome => group.into_iter().for_each(|job| job.finish(outcome.clone())),
+        }
+    }
+
+    fn attempt(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), DbError> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            slot => slot.insert(schema::open(self.path)?),
+        };
+        let failed = |source| DbError::new("commit", source);
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        for job in group.iter_mut() {
+            job.apply(&transaction)?;
+        }
+        transaction.commit().map_err(failed)
+    }
+
+    fn note(&mut self, error: Option<&DbError>) {
+        match error {
+            Some(error) if error.is_disk() => {
+                // After a failed write the state of the file handle is not to be trusted.
+                self.connection = None;
+                if !self.failing {
+                    tracing::error!(
+                        %error, path = %self.path.display(),
+                        "the database cannot be written: nothing is acknowledged until it can; \
+                         free disk space or repair the disk"
+                    );
+                }
+                self.failing = true;
+            }
+            Some(_) => {}
+            None if self.failing => {
+                tracing::warn!(path = %self.path.display(), "the database is written again");
+                self.failing = false;
+            }
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::Database;
+
+    /// Writes one row; fails or panics on demand.
+    struct Put(&'static str, fn());
+
+    impl Command for Put {
+        type Done = ();
+        fn apply(&self, transaction: &Connection) -> rusqlite::Result<()> {
+            (self.1)();
+            transaction.execute("INSERT INTO meta (key, value) VALUES (?1, '')", [self.0]).map(drop)
+        }
+    }
+
+    fn keys(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+        let mut statement = connection.prepare("SELECT key FROM meta ORDER BY key")?;
+        statement.query_map([], |row| row.get(0))?.collect()
+    }
+
+    #[tokio::test]
+    async fn a_command_that_fails_or_panics_spoils_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(crate::database::FILE);
+        let mut writer =
+            Writer { path: &path, connection: Some(schema::open(&path).unwrap()), failing: false };
+        let commands = [
+            Put("a", || {}),
+            Put("a", || {}),
+            Put("b", || panic!("as the test wants")),
+            Put("c", || {}),
+        ];
+        let (group, replies): (Vec<_>, Vec<_>) = commands.into_iter().map(job).unzip();
+        writer.commit(group);
+        let mut outcomes = Vec::new();
+        for reply in replies {
+            outcomes.push(reply.await.unwrap());
+        }
+        assert!(outcomes[0].is_ok() && outcomes[3].is_ok(), "{outcomes:?}");
+        assert!(matches!(outcomes[1], Err(DbError::Sqlite { .. })), "{outcomes:?}");
+        assert!(matches!(outcomes[2], Err(DbError::Panicked)), "{outcomes:?}");
+        assert_eq!(keys(&schema::open_reader(&path).unwrap()).unwrap(), ["a", "c"]);
+    }
+
+    /// Fills the file to `PRAGMA max_page_count`.
+    struct Grow;
+
+    impl Command for Grow {
+        type Done = ();
+        fn apply(&self, transaction: &Connection) -> rusqlite::Result<()> {
+            transaction
+                .execute(
+                    "INSERT INTO meta (key, value) VALUES (hex(randomblob(8)), hex(randomblob(99000)))",
+                    [],
+                )
+                .map(drop)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_fails_the_command_and_is_left_behind_when_there_is_space() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(crate::database::FILE);
+        let connection = schema::open(&path).unwrap();
+        connection.pragma_update(None, "max_page_count", 100).unwrap();
+        let mut writer = Writer { path: &path, connection: Some(connection), failing: false };
+        let mut full = || {
+            let (job, mut reply) = job(Grow);
+            writer.commit(vec![job]);
+            reply.try_recv().unwrap()
+        };
+        let error = (0..20).find_map(|_| full().err()).expect("the file has a limit");
+        assert!(matches!(error, DbError::Full { .. }), "{error}");
+        // The connection is opened anew, without the limit: as when space is back.
+        full().expect("written again");
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_read_and_the_thread_ends_with_its_last_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let (database, thread) = Database::start(dir.path()).unwrap();
+        database.write(Put("k", || {})).await.unwrap();
+        assert_eq!(database.read(keys).await.unwrap(), ["k"]);
+        drop(database);
+        tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
+    }
+}

@@ -1,0 +1,185 @@
+//! From a TCP connection to a known device: TLS, the books, CONNECT.
+
+use super::codec::{Input, encode};
+use super::connection::{Connection, Ended};
+use super::registry::Place;
+use super::{Shared, count, limits};
+use crate::database::commands::{Contact, Problem, ProblemKind};
+use crate::database::queries::{self, Admission};
+use crate::hub::now_ms;
+use crate::identity::{Peer, peer};
+use rumqttc::mqttbytes::Protocol;
+use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode, Packet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// A device that may go on.
+pub(super) struct Admitted {
+    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) input: Input,
+    pub(super) connect: Connect,
+    pub(super) place: Place,
+    pub(super) peer: Peer,
+    /// Row of the device.
+    pub(super) device: i64,
+}
+
+/// Serves one TCP connection to its end.
+pub(super) async fn serve(
+    stream: TcpStream,
+    address: SocketAddr,
+    acceptor: TlsAcceptor,
+    shared: Arc<Shared>,
+    handshake: OwnedSemaphorePermit,
+) {
+    // Acknowledgements are small and must not wait for each other.
+    let _ = stream.set_nodelay(true);
+    let opening = admit(stream, &acceptor, &shared);
+    let admitted = match tokio::time::timeout(limits::HANDSHAKE_MAX, opening).await {
+        Ok(Ok(admitted)) => admitted,
+        Ok(Err(reason)) => {
+            tracing::info!(%address, reason, "a connection was not let in");
+            return;
+        }
+        Err(_) => {
+            count(&shared.counters.handshakes_failed);
+            tracing::info!(%address, "a connection took too long to say who it is");
+            return;
+        }
+    };
+    drop(handshake);
+    run(admitted, address, shared).await;
+}
+
+async fn run(admitted: Admitted, address: SocketAddr, shared: Arc<Shared>) {
+    let (device, name) = (admitted.device, admitted.peer.device.clone());
+    if admitted.place.took_over {
+        count(&shared.counters.takeovers);
+        tracing::warn!(device = %name, %address, "a second connection of the device takes over");
+    }
+    tracing::info!(device = %name, %address, "device connected");
+    let online = Contact { device, online: true, now_ms: now_ms() };
+    let _ = shared.database.submit(online).await;
+    // A task of its own: a panic ends there, and is told here.
+    let connection = Connection::new(admitted, Arc::clone(&shared));
+    let (why, last) = match tokio::spawn(connection.run()).await {
+        Ok((place, ended)) => (ended, place.is_current()),
+        Err(error) => (Ended::Bug(error.to_string()), true),
+    };
+    tell(&why, &name, &shared);
+    if last {
+        let offline = Contact { device, online: false, now_ms: now_ms() };
+        let _ = shared.database.submit(offline).await;
+    }
+    if let Some((kind, detail)) = why.problem() {
+        let problem = Problem { device: Some(device), kind, detail, now_ms: now_ms() };
+        let _ = shared.database.submit(problem).await;
+    }
+}
+
+fn tell(why: &Ended, device: &landfall_wire::id::DeviceId, shared: &Shared) {
+    match why {
+        Ended::Bug(_) => tracing::error!(%device, reason = %why, "a connection panicked"),
+        Ended::Silent | Ended::Slow => {
+            count(&shared.counters.timeouts);
+            tracing::info!(%device, reason = %why, "device disconnected");
+        }
+        Ended::Left | Ended::Lost(_) | Ended::Told(_) => {
+            tracing::info!(%device, reason = %why, "device disconnected");
+        }
+        Ended::Protocol(_) | Ended::Refused(_) | Ended::Flood => {
+            tracing::warn!(%device, reason = %why, "device disconnected for what it sent");
+        }
+        Ended::Database(_) => {
+            tracing::warn!(
+                %device, reason = %why,
+                "device disconnected without acknowledgement, it will send again"
+            );
+        }
+    }
+}
+
+/// The handshakes; on refusal the reason in words.
+async fn admit(
+    stream: TcpStream,
+    acceptor: &TlsAcceptor,
+    shared: &Shared,
+) -> Result<Admitted, String> {
+    let mut stream = acceptor.accept(stream).await.map_err(|error| {
+        count(&shared.counters.handshakes_failed);
+        format!("TLS: {error}")
+    })?;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let certificate = certificate.ok_or("no client certificate")?;
+    let peer = peer(certificate).map_err(|error| format!("client certificate: {error}"))?;
+    let mut input = Input::default();
+    let connect = read_connect(&mut stream, &mut input).await?;
+    let (name, serial) = (peer.device.clone(), peer.serial.clone());
+    let admission = shared
+        .database
+        .read(move |connection| queries::admission(connection, &name, &serial))
+        .await;
+    let (code, device, reason) = match admission {
+        Ok(Admission::Granted(id)) if connect.protocol == Protocol::V4 => {
+            (ConnectReturnCode::Success, Some(id), String::new())
+        }
+        Ok(Admission::Granted(id)) => (
+            ConnectReturnCode::RefusedProtocolVersion,
+            Some(id),
+            "it does not speak MQTT 3.1.1".to_owned(),
+        ),
+        Ok(Admission::Revoked(id)) => {
+            (ConnectReturnCode::NotAuthorized, Some(id), "it is revoked".to_owned())
+        }
+        Ok(Admission::NotEnrolled) => {
+            let reason = "its certificate is not in the hub's books".to_owned();
+            (ConnectReturnCode::NotAuthorized, None, reason)
+        }
+        Err(error) => (ConnectReturnCode::ServiceUnavailable, None, error.to_string()),
+    };
+    let answer = encode(&Packet::ConnAck(ConnAck::new(code, false))).map_err(|e| e.to_string())?;
+    if let (ConnectReturnCode::Success, Some(device)) = (code, device) {
+        // In place before the device can hear that it is in, so that none of it goes unseen.
+        let place = shared.registry.enter(&peer.device, device, &peer.serial);
+        send(&mut stream, &answer).await?;
+        return Ok(Admitted { stream, input, connect, place, peer, device });
+    }
+    count(&shared.counters.not_admitted);
+    let detail = format!("{} was refused: {reason}", peer.device);
+    let problem =
+        Problem { device, kind: ProblemKind::Connection, detail: detail.clone(), now_ms: now_ms() };
+    let _ = shared.database.submit(problem).await;
+    send(&mut stream, &answer).await?;
+    let _ = stream.shutdown().await;
+    Err(detail)
+}
+
+async fn send(stream: &mut TlsStream<TcpStream>, bytes: &[u8]) -> Result<(), String> {
+    stream.write_all(bytes).await.map_err(|error| error.to_string())?;
+    stream.flush().await.map_err(|error| error.to_string())
+}
+
+async fn read_connect(
+    stream: &mut TlsStream<TcpStream>,
+    input: &mut Input,
+) -> Result<Connect, String> {
+    let mut chunk = [0; limits::CONNECT_BYTES_MAX];
+    loop {
+        match input.packet(limits::CONNECT_BYTES_MAX) {
+            Ok(Some(Packet::Connect(connect))) => return Ok(connect),
+            Ok(Some(_)) => return Err("the first packet is not CONNECT".to_owned()),
+            Ok(None) => {}
+            Err(error) => return Err(format!("not MQTT: {error}")),
+        }
+        match stream.read(&mut chunk).await {
+            Ok(0) => return Err("closed before CONNECT".to_owned()),
+            Ok(count) => input.push(&chunk[..count]),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}

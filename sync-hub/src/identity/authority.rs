@@ -1,0 +1,328 @@
+//! The authority, and the hub's own server certificate.
+
+use super::IdentityError;
+use super::files::{PRIVATE, PUBLIC, failed, read, write};
+use landfall_wire::id::DeviceId;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SerialNumber, date_time_ymd,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The authority outlives every box that trusts it.
+const CA_DAYS: u32 = 7300;
+
+/// The server certificate is renewed at start; a hub may run for years without one.
+const SERVER_DAYS: u32 = 1825;
+
+/// A server certificate with less left than this is renewed at the next start.
+const SERVER_DAYS_LEFT_MIN: u32 = 365;
+
+/// Certificates are valid from this long ago: a box without a battery-backed clock starts in
+/// the past.
+const BACKDATED_DAYS: u32 = 30;
+
+/// The hub's certificate authority.
+pub struct Authority {
+    dir: PathBuf,
+    certificate_pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// What the endpoint proves itself with.
+#[derive(Debug)]
+pub struct ServerIdentity {
+    /// The authority that devices' certificates must be signed by.
+    pub authority: CertificateDer<'static>,
+    /// The server's certificate.
+    pub certificate: CertificateDer<'static>,
+    /// Its key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// A certificate for a device.
+pub(super) struct Issued {
+    pub(super) certificate_pem: String,
+    pub(super) key_pem: String,
+    pub(super) serial: String,
+    pub(super) expires_ms: u64,
+}
+
+/// Who a certificate belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The device, from the CN.
+    pub device: DeviceId,
+    /// Serial number in hex.
+    pub serial: String,
+}
+
+impl Authority {
+    /// Opens the authority of a data directory; makes both where they are missing.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if files cannot be read or written, or are damaged.
+    pub fn open(dir: &Path, now_ms: u64) -> Result<Authority, IdentityError> {
+        std::fs::create_dir_all(dir).map_err(failed("create", dir))?;
+        // `run` and `enroll` may both be the first.
+        let lock = dir.join("identity.lock");
+        let locked = std::fs::File::create(&lock).and_then(|file| file.lock().map(|()| file));
+        let _locked = locked.map_err(failed("lock", &lock))?;
+        let (key_path, path) = (dir.join("ca.key"), dir.join("ca.pem"));
+        let (key_pem, certificate_pem) = match (read(&key_path)?, read(&path)?) {
+            (Some(key), Some(certificate)) => (key, certificate),
+            // Without its certificate the key has signed nothing yet.
+            (_, None) => {
+                let (key, certificate) = make_authority(now_ms)?;
+                write(&key_path, &key, PRIVATE)?;
+                write(&path, &certificate, PUBLIC)?;
+                (key, certificate)
+            }
+            (None, Some(_)) => {
+                let reason = "the key that belongs to ca.pem is missing; restore it from a \
+                              backup: without it every device would have to be enrolled again"
+                    .to_owned();
+                return Err(IdentityError::Damaged { path: key_path, reason });
+            }
+        };
+        let damaged = |error: rcgen::Error| IdentityError::Damaged {
+            path: key_path.clone(),
+            reason: error.to_string(),
+        };
+        let key = KeyPair::from_pem(&key_pem).map_err(damaged)?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key).map_err(damaged)?;
+        Ok(Authority { dir: dir.to_owned(), certificate_pem, issuer })
+    }
+
+    /// The authority's certificate, for those who trust it.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// The server certificate, issued anew if it ends soon or does not name all `hosts`.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if files cannot be read or written, or a host is no name or address.
+    pub fn server(&self, hosts: &[String], now_ms: u64) -> Result<ServerIdentity, IdentityError> {
+        let (key_path, path) = (self.dir.join("server.key"), self.dir.join("server.pem"));
+        let authority = certificate(&self.dir.join("ca.pem"), &self.certificate_pem)?;
+        if let (Some(key), Some(pem)) = (read(&key_path)?, read(&path)?)
+            && let Ok(certificate) = certificate(&path, &pem)
+            && let Ok(key) = PrivateKeyDer::from_pem_slice(key.as_bytes())
+            && is_fit(&certificate, &authority, hosts, now_ms)
+        {
+            return Ok(ServerIdentity { authority, certificate, key });
+        }
+        let mut params = CertificateParams::new(hosts)?;
+        params.distinguished_name.push(DnType::CommonName, "landfall-hub");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let issued = self.issue(params, SERVER_DAYS, now_ms)?;
+        // The certificate last: without it, all is made again.
+        write(&key_path, &issued.key_pem, PRIVATE)?;
+        write(&path, &issued.certificate_pem, PUBLIC)?;
+        tracing::info!(hosts = hosts.join(","), "issued a server certificate");
+        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).map_err(|error| {
+            IdentityError::Damaged { path: key_path, reason: error.to_string() }
+        })?;
+        let certificate = certificate(&path, &issued.certificate_pem)?;
+        Ok(ServerIdentity { authority, certificate, key })
+    }
+
+    /// Whether the server certificate, if there is one yet, names `host`.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if it cannot be read.
+    pub fn server_names(&self, host: &str) -> Result<bool, IdentityError> {
+        let path = self.dir.join("server.pem");
+        let Some(pem) = read(&path)? else { return Ok(false) };
+        Ok(names_all(&certificate(&path, &pem)?, &[host.to_owned()]))
+    }
+
+    pub(super) fn device(
+        &self,
+        device: &DeviceId,
+        days: u32,
+        now_ms: u64,
+    ) -> Result<Issued, IdentityError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, device.as_str());
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(params, days, now_ms)
+    }
+
+    fn issue(
+        &self,
+        mut params: CertificateParams,
+        days: u32,
+        now_ms: u64,
+    ) -> Result<Issued, IdentityError> {
+        let mut serial: [u8; 16] = random()?;
+        // Positive and without a leading zero, so that it reads back as the same bytes.
+        serial[0] = serial[0] & 0x3f | 0x40;
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        set_validity(&mut params, days, now_ms);
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Issued {
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            serial: hex(&serial),
+            expires_ms: now_ms + u64::from(days) * 24 * 60 * 60 * 1000,
+        })
+    }
+}
+
+/// Reads who a client certificate belongs to; the TLS layer has verified its signature.
+///
+/// # Errors
+/// In words, if it names no device.
+pub fn peer(certificate: &CertificateDer<'_>) -> Result<Peer, String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|e| e.to_string())?;
+    let mut names = parsed.subject().iter_common_name();
+    let name = match (names.next(), names.next()) {
+        (Some(name), None) => name.as_str().map_err(|e| e.to_string())?,
+        (None, _) | (Some(_), Some(_)) => return Err("it must have one CN".to_owned()),
+    };
+    let device = name.parse().map_err(|error| format!("its CN: {error}"))?;
+    Ok(Peer { device, serial: hex(parsed.raw_serial()) })
+}
+
+fn make_authority(now_ms: u64) -> Result<(String, String), IdentityError> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::default();
+    // Every authority has a name of its own, so that those of two hubs are told apart.
+    let name = format!("landfall hub {}", hex(&random::<4>()?));
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    set_validity(&mut params, CA_DAYS, now_ms);
+    let certificate = params.self_signed(&key)?;
+    Ok((key.serialize_pem(), certificate.pem()))
+}
+
+fn set_validity(params: &mut CertificateParams, days: u32, now_ms: u64) {
+    let now = date_time_ymd(1970, 1, 1) + Duration::from_millis(now_ms);
+    params.not_before = now - DAY * BACKDATED_DAYS;
+    params.not_after = now + DAY * days;
+}
+
+fn certificate(path: &Path, pem: &str) -> Result<CertificateDer<'static>, IdentityError> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| IdentityError::Damaged {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn is_fit(
+    server: &CertificateDer<'_>,
+    authority: &CertificateDer<'_>,
+    hosts: &[String],
+    now_ms: u64,
+) -> bool {
+    let parsed = (X509Certificate::from_der(server), X509Certificate::from_der(authority));
+    let (Ok((_, parsed)), Ok((_, authority))) = parsed else { return false };
+    let enough_secs = now_ms / 1000 + DAY.as_secs() * u64::from(SERVER_DAYS_LEFT_MIN);
+    let expires_secs = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+    parsed.issuer() == authority.subject()
+        && expires_secs >= enough_secs
+        && names_all(server, hosts)
+}
+
+fn names_all(certificate: &CertificateDer<'_>, hosts: &[String]) -> bool {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };
+    let Ok(Some(names)) = parsed.subject_alternative_name() else { return false };
+    let names = &names.value.general_names;
+    hosts.iter().all(|host| match host.parse::<IpAddr>() {
+        Ok(address) => names.iter().any(|name| match (name, address) {
+            (GeneralName::IPAddress(bytes), IpAddr::V4(v4)) => **bytes == v4.octets(),
+            (GeneralName::IPAddress(bytes), IpAddr::V6(v6)) => **bytes == v6.octets(),
+            _ => false,
+        }),
+        Err(_) => names.iter().any(
+            |name| matches!(name, GeneralName::DNSName(dns) if dns.eq_ignore_ascii_case(host)),
+        ),
+    })
+}
+
+fn random<const N: usize>() -> Result<[u8; N], IdentityError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const NOW_MS: u64 = 1_780_000_000_000;
+
+    fn hosts(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_authority_is_made_once_and_its_keys_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Authority::open(dir.path(), NOW_MS).unwrap();
+        first.server(&hosts(&["localhost"]), NOW_MS).unwrap();
+        let again = Authority::open(dir.path(), NOW_MS + 1).unwrap();
+        assert_eq!(first.certificate_pem(), again.certificate_pem());
+        for name in ["ca.key", "server.key"] {
+            let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_lost_authority_key_is_told_and_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        Authority::open(dir.path(), NOW_MS).unwrap();
+        std::fs::remove_file(dir.path().join("ca.key")).unwrap();
+        let error = Authority::open(dir.path(), NOW_MS).err().unwrap().to_string();
+        assert!(error.contains("ca.key") && error.contains("backup"), "{error}");
+    }
+
+    #[test]
+    fn the_server_certificate_is_renewed_when_it_must_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::open(dir.path(), NOW_MS).unwrap();
+        let names = hosts(&["localhost", "127.0.0.1", "::1"]);
+        let first = authority.server(&names, NOW_MS).unwrap().certificate;
+        assert_eq!(authority.server(&names, NOW_MS).unwrap().certificate, first, "kept");
+        let more = hosts(&["localhost", "hub.example.org"]);
+        let second = authority.server(&more, NOW_MS).unwrap().certificate;
+        assert_ne!(second, first, "a new name");
+        assert!(authority.server_names("Hub.example.org").unwrap());
+        assert!(!authority.server_names("127.0.0.1").unwrap());
+        let later = NOW_MS + u64::from(SERVER_DAYS - SERVER_DAYS_LEFT_MIN + 1) * 86_400_000;
+        assert_ne!(authority.server(&more, later).unwrap().certificate, second, "near its end");
+    }
+
+    #[test]
+    fn a_device_is_read_back_from_its_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::open(dir.path(), NOW_MS).unwrap();
+        let device: DeviceId = "ship-7".parse().unwrap();
+        let issued = authority.device(&device, 10, NOW_MS).unwrap();
+        let der = CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap();
+        assert_eq!(peer(&der), Ok(Peer { device, serial: issued.serial }));
+        let ca = CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes()).unwrap();
+        assert!(peer(&ca).unwrap_err().contains("CN"), "an authority is no device");
+    }
+}

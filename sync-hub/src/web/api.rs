@@ -1,0 +1,221 @@
+//! `/api/v1`: what the database knows, as JSON; and answers.
+
+use super::App;
+use super::error::Refused;
+use super::form;
+use crate::database::commands::GiveAnswer;
+use crate::database::queries::{self, PAGE_ROWS_MAX, Page};
+use crate::database::views::{DeviceView, EscalationView, EventView, Stats};
+use crate::hub::now_ms;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use landfall_hub_core::desk::{Checked, Draft, DraftDecision, DraftField, State as Stage};
+use landfall_wire::id::{DeviceId, Ticket};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Rows of a page unless asked otherwise.
+pub(super) const ROWS_DEFAULT: u32 = 100;
+
+type Reply<T> = Result<Json<T>, Refused>;
+
+pub(super) async fn fleet(State(app): State<App>) -> Reply<Value> {
+    let devices = app.database.read(queries::devices).await?;
+    Ok(Json(json!({ "devices": devices })))
+}
+
+/// One device with its recent events.
+#[derive(Debug, Serialize)]
+pub(super) struct DeviceDetail {
+    #[serde(flatten)]
+    pub(super) device: DeviceView,
+    pub(super) events: Vec<EventView>,
+}
+
+pub(super) async fn device(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Reply<DeviceDetail> {
+    find_device(&app, &name).await.map(Json)
+}
+
+pub(super) async fn find_device(app: &App, name: &str) -> Result<DeviceDetail, Refused> {
+    let missing = || {
+        Refused::not_found(
+            format!("there is no device {name}"),
+            "see /api/v1/fleet for the devices",
+        )
+    };
+    let id: DeviceId = name.parse().map_err(|_| missing())?;
+    let found = app.database.read(move |reader| {
+        let device = queries::device(reader, &id)?;
+        Ok(device.map(|device| (device, queries::events(reader, &id))))
+    });
+    let (device, events) = found.await?.ok_or_else(missing)?;
+    let events = events.map_err(|error| crate::database::DbError::new("read", error))?;
+    Ok(DeviceDetail { device, events })
+}
+
+pub(super) async fn outcomes(State(app): State<App>, RawQuery(query): RawQuery) -> Reply<Value> {
+    let page = page(query.as_deref(), &["device", "task", "after", "limit"])?;
+    let found = app.database.read(move |reader| queries::outcomes(reader, &page)).await?;
+    Ok(Json(json!({ "outcomes": found.rows, "next": found.next })))
+}
+
+pub(super) async fn escalations(State(app): State<App>, RawQuery(query): RawQuery) -> Reply<Value> {
+    let page = page(query.as_deref(), &["state", "device", "after", "limit"])?;
+    let found = app.database.read(move |reader| queries::escalations(reader, &page)).await?;
+    Ok(Json(json!({ "escalations": found.rows, "next": found.next })))
+}
+
+/// Reads the parameters of a list; those not in `known` are refused.
+pub(super) fn page(query: Option<&str>, known: &[&str]) -> Result<Page, Refused> {
+    let mut page = Page { limit: ROWS_DEFAULT, ..Page::default() };
+    for (key, value) in form::parse(query.unwrap_or_default()) {
+        let bad =
+            |remedy: String| Refused::bad_request(format!("{key}={value} is not valid"), remedy);
+        if !known.contains(&key.as_str()) {
+            return Err(bad(format!("the parameters are {}", known.join(", "))));
+        }
+        match key.as_str() {
+            // A form that was left empty means no filter.
+            _ if value.is_empty() => {}
+            "device" => {
+                page.device = Some(value.parse().map_err(|error| bad(format!("{error}")))?);
+            }
+            "task" => page.task = Some(value),
+            "state" if value == "all" => page.state = None,
+            "state" => {
+                let stage: Result<Stage, _> = value.parse();
+                page.state = Some(stage.map_err(|error| bad(format!("{error}, all")))?);
+            }
+            "after" => {
+                let after =
+                    value.parse().map_err(|_| bad("pass `next` of the last page".into()))?;
+                page.after = Some(after);
+            }
+            _ => {
+                let limit = value.parse().ok().filter(|limit| (1..=PAGE_ROWS_MAX).contains(limit));
+                page.limit = limit.ok_or_else(|| bad(format!("use 1 to {PAGE_ROWS_MAX}")))?;
+            }
+        }
+    }
+    Ok(page)
+}
+
+pub(super) async fn escalation(
+    State(app): State<App>,
+    Path((device, ticket)): Path<(String, String)>,
+) -> Reply<EscalationView> {
+    let (device, ticket) = name(&device, &ticket)?;
+    find_escalation(&app, device, ticket).await.map(Json)
+}
+
+pub(super) fn name(device: &str, ticket: &str) -> Result<(DeviceId, Ticket), Refused> {
+    let parsed = device.parse().ok().zip(ticket.parse().ok());
+    parsed.ok_or_else(|| no_escalation(device, ticket))
+}
+
+fn no_escalation(device: &str, ticket: &str) -> Refused {
+    Refused::not_found(
+        format!("there is no escalation {ticket} of device {device}"),
+        "see the open ones under /api/v1/escalations",
+    )
+}
+
+pub(super) async fn find_escalation(
+    app: &App,
+    device: DeviceId,
+    ticket: Ticket,
+) -> Result<EscalationView, Refused> {
+    let missing = no_escalation(device.as_str(), &ticket.to_string());
+    let found = app.database.read(move |reader| queries::escalation(reader, &device, ticket));
+    found.await?.ok_or(missing)
+}
+
+/// The body of an answer: exactly one of `label` (a label, or null for out of scope) and
+/// `fields`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AnswerBody {
+    #[serde(default, deserialize_with = "given")]
+    label: Option<Option<String>>,
+    fields: Option<Vec<DraftField>>,
+    by: String,
+    note: Option<String>,
+}
+
+/// Tells `null` from absent.
+fn given<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+pub(super) async fn answer(
+    State(app): State<App>,
+    Path((device, ticket)): Path<(String, String)>,
+    body: Bytes,
+) -> Reply<Value> {
+    let (device, ticket) = name(&device, &ticket)?;
+    let remedy = r#"send {"label": "…" or null, "by": "…", "note": "…"} or {"fields": [{"label", "value"}], "by": "…"}"#;
+    let body: AnswerBody = serde_json::from_slice(&body).map_err(|error| {
+        Refused::bad_request(format!("the body is not an answer: {error}"), remedy)
+    })?;
+    let decision = match (body.label, body.fields) {
+        (Some(Some(label)), None) => DraftDecision::Label(label),
+        (Some(None), None) => DraftDecision::OutOfScope,
+        (None, Some(fields)) => DraftDecision::Fields(fields),
+        (None, None) | (Some(_), Some(_)) => {
+            return Err(Refused::bad_request("give either a label or fields", remedy));
+        }
+    };
+    let draft = Draft { decision, by: body.by, note: body.note };
+    let checked = give_answer(&app, device.clone(), ticket, draft).await?;
+    let escalation = find_escalation(&app, device, ticket).await?;
+    Ok(Json(json!({ "escalation": escalation, "warning": checked.warning })))
+}
+
+pub(super) async fn give_answer(
+    app: &App,
+    device: DeviceId,
+    ticket: Ticket,
+    draft: Draft,
+) -> Result<Checked, Refused> {
+    let command = GiveAnswer { device, ticket, draft, now_ms: now_ms() };
+    let checked = app.database.write(command).await??;
+    app.wake.notify_one();
+    Ok(checked)
+}
+
+pub(super) async fn losses(State(app): State<App>) -> Reply<Value> {
+    let losses = app.database.read(queries::losses).await?;
+    Ok(Json(json!({ "losses": losses })))
+}
+
+pub(super) async fn rejected(State(app): State<App>) -> Reply<Value> {
+    let rejected = app.database.read(queries::rejected).await?;
+    Ok(Json(json!({ "rejected": rejected })))
+}
+
+pub(super) async fn stats(State(app): State<App>) -> Reply<Stats> {
+    Ok(Json(app.database.read(queries::stats).await?))
+}
+
+pub(super) async fn openapi() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], include_str!("openapi.json"))
+}
+
+pub(super) async fn not_found() -> Refused {
+    Refused::not_found("there is nothing here", "see /api/v1/openapi.json")
+}
+
+pub(super) async fn method_not_allowed() -> Refused {
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    let remedy = "see /api/v1/openapi.json";
+    Refused::new(status, "method-not-allowed", "this is not asked that way", remedy)
+}

@@ -1,0 +1,61 @@
+//! For machines that watch: `/healthz` and `/metrics` (Prometheus text format).
+
+use super::App;
+use super::error::Refused;
+use crate::database::queries;
+use crate::database::views::Stats;
+use crate::endpoint::Counters;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+/// Healthy is: the database answers.
+pub(super) async fn healthz(State(app): State<App>) -> Result<&'static str, Refused> {
+    app.database.read(queries::data_version).await?;
+    Ok("ok\n")
+}
+
+pub(super) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Refused> {
+    let stats = app.database.read(queries::stats).await?;
+    let text = render(&stats, &app.counters);
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text))
+}
+
+fn render(stats: &Stats, counters: &Counters) -> String {
+    let since = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let escalations = stats.escalations;
+    #[rustfmt::skip]
+    let rows = [
+        ("devices", "gauge", "Devices enrolled", stats.devices),
+        ("devices_online", "gauge", "Devices connected", stats.devices_online),
+        ("outcomes", "gauge", "Outcomes stored", stats.outcomes),
+        ("escalations_open", "gauge", "Escalations without an answer", escalations.open),
+        ("escalations_answered", "gauge", "Answers not yet on the device", escalations.answered),
+        ("escalations_delivered", "gauge", "Answers on the device", escalations.delivered),
+        ("escalations_expired", "gauge", "Escalations given up by the device", escalations.expired),
+        ("losses", "gauge", "Records that will never arrive", stats.losses),
+        ("frames_received_total", "counter", "Well-formed frames", stats.frames.received),
+        ("frames_malformed_total", "counter", "Payloads that make no sense", stats.frames.malformed),
+        ("frames_refused_total", "counter", "Uses of foreign topics", stats.frames.refused),
+        ("records_applied_total", "counter", "Records applied", stats.records.applied),
+        ("records_repeated_total", "counter", "Records sent again", stats.records.repeated),
+        ("records_rejected", "gauge", "Records kept as they came", stats.records.rejected),
+        ("connections_total", "counter", "Connections accepted", since(&counters.accepted)),
+        ("connections_over_limit_total", "counter", "Connections over a limit", since(&counters.over_limit)),
+        ("handshakes_failed_total", "counter", "TLS handshakes failed", since(&counters.handshakes_failed)),
+        ("connections_refused_total", "counter", "Devices not admitted", since(&counters.not_admitted)),
+        ("takeovers_total", "counter", "Second connections of a device", since(&counters.takeovers)),
+        ("timeouts_total", "counter", "Connections ended for silence", since(&counters.timeouts)),
+        ("bytes_received_total", "counter", "MQTT bytes received", since(&counters.bytes_received)),
+        ("bytes_sent_total", "counter", "MQTT bytes sent", since(&counters.bytes_sent)),
+    ];
+    let mut text = String::new();
+    for (name, kind, help, value) in rows {
+        let name = format!("landfall_hub_{name}");
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+    }
+    text
+}

@@ -1,0 +1,254 @@
+//! One escalation and the form to answer it.
+
+use super::{Sorry, decision, meta, option, put, text, time};
+use crate::database::views::{EscalationView, kind};
+use crate::web::App;
+use crate::web::api::{find_escalation, give_answer, name};
+use crate::web::error::Refused;
+use crate::web::form;
+use crate::web::html::{Esc, HtmlPage};
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use landfall_hub_core::desk::{BY_BYTES_MAX, Draft, DraftDecision, DraftField, State as Stage};
+use landfall_wire::limits::RECORD_META_BYTES_MAX;
+use landfall_wire::record::TaskKind;
+use serde_json::Value;
+use std::fmt::Write;
+
+/// Rows for fields that the device did not find.
+const BLANK_ROWS: usize = 4;
+
+/// What was typed into the form; shown again if it was refused.
+#[derive(Debug, Default)]
+struct Typed {
+    decision: String,
+    label: String,
+    fields: Vec<(String, String)>,
+    by: String,
+    note: String,
+}
+
+impl Typed {
+    fn read(body: &str) -> Typed {
+        let mut typed = Typed::default();
+        let mut field_label = String::new();
+        for (key, value) in form::parse(body) {
+            match key.as_str() {
+                "decision" => typed.decision = value,
+                "label" => typed.label = value,
+                "field-label" => field_label = value,
+                // A browser sends each row's label just before its value.
+                "field-value" => typed.fields.push((std::mem::take(&mut field_label), value)),
+                "by" => typed.by = value,
+                "note" => typed.note = value,
+                _ => {}
+            }
+        }
+        typed
+    }
+
+    fn draft(&self) -> Draft {
+        let decision = match self.decision.as_str() {
+            "out-of-scope" => DraftDecision::OutOfScope,
+            "fields" => DraftDecision::Fields(
+                self.fields
+                    .iter()
+                    .map(|(label, value)| (label, value.trim()))
+                    .filter(|(_, value)| !value.is_empty())
+                    .map(|(label, value)| DraftField {
+                        label: label.clone(),
+                        value: value.to_owned(),
+                        start: None,
+                        end: None,
+                    })
+                    .collect(),
+            ),
+            _ => DraftDecision::Label(self.label.trim().to_owned()),
+        };
+        Draft { decision, by: self.by.clone(), note: Some(self.note.clone()) }
+    }
+}
+
+pub(in crate::web) async fn escalation(
+    State(app): State<App>,
+    Path((device, ticket)): Path<(String, String)>,
+) -> Result<HtmlPage, Sorry> {
+    let (device, ticket) = name(&device, &ticket)?;
+    let found = find_escalation(&app, device, ticket).await?;
+    Ok(page(&found, None, &Typed::default()))
+}
+
+pub(in crate::web) async fn answer(
+    State(app): State<App>,
+    Path((device, ticket)): Path<(String, String)>,
+    body: String,
+) -> Result<Response, Sorry> {
+    let (device, ticket) = name(&device, &ticket)?;
+    let typed = Typed::read(&body);
+    let given = give_answer(&app, device.clone(), ticket, typed.draft()).await;
+    let here = format!("/escalations/{device}/{ticket}");
+    let found = find_escalation(&app, device, ticket).await?;
+    match given {
+        Ok(checked) => match checked.warning {
+            None => Ok(Redirect::to(&here).into_response()),
+            Some(warning) => Ok(page(&found, Some(&warning), &typed).into_response()),
+        },
+        Err(Refused { status, message, .. }) => {
+            let mut page = page(&found, Some(&message), &typed);
+            page.status = status;
+            Ok(page.into_response())
+        }
+    }
+}
+
+fn page(escalation: &EscalationView, notice: Option<&str>, typed: &Typed) -> HtmlPage {
+    let mut html = String::new();
+    if let Some(notice) = notice {
+        put!(html, "<p class=\"notice bad\" role=\"alert\">{}</p>", Esc(notice));
+    }
+    put!(
+        html,
+        "<blockquote>{}</blockquote><dl>",
+        text(escalation.text.as_deref(), escalation.text_cut)
+    );
+    for (name, value) in [
+        ("Device", format!("<a href=\"/devices/{0}\">{0}</a>", Esc(&escalation.device))),
+        ("Task", Esc(&escalation.task).to_string()),
+        ("State", Esc(&escalation.state).to_string()),
+        ("Why asked", Esc(&escalation.reason).to_string()),
+        ("Device's guess", decision(escalation.provisional.as_ref())),
+        ("Best labels", candidates(&escalation.candidates)),
+        ("Metadata", meta(&escalation.meta)),
+        ("Asked", time(&escalation.at)),
+        ("Received", time(&escalation.received_at)),
+        ("Waits for", format!("{} s of the device's running time", escalation.ttl_secs)),
+        ("Ticket", format!("<span class=\"mono\">{}</span>", Esc(&escalation.ticket))),
+    ] {
+        if !value.is_empty() {
+            put!(html, "<dt>{name}</dt><dd>{value}</dd>");
+        }
+    }
+    html.push_str("</dl>");
+    if let Some(answer) = &escalation.answer {
+        put!(
+            html,
+            "<h2>Answer</h2><p>{}</p><p>by {} at {}{}</p>",
+            decision(Some(&answer.decision)),
+            Esc(&answer.by),
+            time(&answer.at),
+            answer.delivered_at.as_deref().map_or_else(
+                || ", not on the device yet".to_owned(),
+                |at| format!(", on the device since {}", time(at)),
+            ),
+        );
+        if let Some(note) = &answer.note {
+            put!(html, "<p class=\"text\">{}</p>", Esc(note));
+        }
+    }
+    if escalation.state == Stage::Open.name() {
+        answer_form(&mut html, escalation, typed);
+    } else {
+        html.push_str("<p><a href=\"/escalations\">To the open questions</a></p>");
+    }
+    HtmlPage::new("/escalations", "Escalation", html)
+}
+
+fn candidates(candidates: &Value) -> String {
+    let mut html = String::new();
+    for candidate in candidates.as_array().into_iter().flatten() {
+        let label = candidate.get("label").and_then(Value::as_str).unwrap_or_default();
+        let confidence = candidate.get("confidence").and_then(Value::as_f64).unwrap_or_default();
+        put!(html, "{} <span class=\"soft\">{confidence:.2}</span><br>", Esc(label));
+    }
+    html
+}
+
+fn answer_form(html: &mut String, escalation: &EscalationView, typed: &Typed) {
+    put!(
+        html,
+        "<h2>Answer</h2><form class=\"answer\" method=\"post\" action=\"/escalations/{}/{}\">",
+        Esc(&escalation.device),
+        Esc(&escalation.ticket),
+    );
+    match escalation.kind.as_deref().map(kind) {
+        Some(TaskKind::Extraction) => fields(html, escalation, typed),
+        Some(TaskKind::Classification) | None => labels(html, escalation, typed),
+    }
+    put!(
+        html,
+        "<label for=\"by\">Your name</label>\
+         <input id=\"by\" name=\"by\" required maxlength=\"{BY_BYTES_MAX}\" autocomplete=\"name\" \
+         value=\"{}\"><label for=\"note\">Note for the asker (optional)</label>\
+         <textarea id=\"note\" name=\"note\" rows=\"2\" maxlength=\"{RECORD_META_BYTES_MAX}\">{}\
+         </textarea>",
+        Esc(&typed.by),
+        Esc(&typed.note),
+    );
+    match escalation.kind.as_deref().map(kind) {
+        Some(TaskKind::Extraction) => html.push_str(
+            "<button name=\"decision\" value=\"fields\">Answer with these fields</button>",
+        ),
+        Some(TaskKind::Classification) | None => html.push_str(
+            "<button name=\"decision\" value=\"label\">Answer with this label</button>\
+             <button name=\"decision\" value=\"out-of-scope\" formnovalidate>Out of scope</button>",
+        ),
+    }
+    html.push_str("</form>");
+}
+
+fn labels(html: &mut String, escalation: &EscalationView, typed: &Typed) {
+    html.push_str("<label for=\"label\">Label</label>");
+    if escalation.labels.is_empty() {
+        put!(
+            html,
+            "<input id=\"label\" name=\"label\" required value=\"{}\"><p class=\"soft\">The \
+             device has not told its labels yet; the answer cannot be checked.</p>",
+            Esc(&typed.label),
+        );
+        return;
+    }
+    put!(
+        html,
+        "<select id=\"label\" name=\"label\" required>{}",
+        option("", "choose", typed.label.is_empty())
+    );
+    for label in &escalation.labels {
+        html.push_str(&option(label, label, *label == typed.label));
+    }
+    html.push_str("</select>");
+}
+
+fn fields(html: &mut String, escalation: &EscalationView, typed: &Typed) {
+    let rows = if typed.fields.is_empty() { guessed(escalation) } else { typed.fields.clone() };
+    html.push_str(
+        "<fieldset><legend>Fields, copied exactly from the text; empty rows are left out</legend>",
+    );
+    let blank = std::iter::repeat_n((String::new(), String::new()), BLANK_ROWS);
+    for (index, (label, value)) in rows.into_iter().chain(blank).enumerate() {
+        let row = index + 1;
+        put!(
+            html,
+            "<div class=\"row\"><select name=\"field-label\" aria-label=\"Type of field {row}\">"
+        );
+        for known in &escalation.labels {
+            html.push_str(&option(known, known, *known == label));
+        }
+        put!(
+            html,
+            "</select><input name=\"field-value\" aria-label=\"Text of field {row}\" value=\"{}\">\
+             </div>",
+            Esc(value),
+        );
+    }
+    html.push_str("</fieldset>");
+}
+
+/// The device's own fields, to be corrected.
+fn guessed(escalation: &EscalationView) -> Vec<(String, String)> {
+    let fields = escalation.provisional.as_ref().and_then(|guess| guess.get("fields"));
+    let text = |field: &Value, key: &str| {
+        field.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let fields = fields.and_then(Value::as_array).into_iter().flatten();
+    fields.map(|field| (text(field, "label"), text(field, "value"))).collect()
+}

@@ -1,0 +1,177 @@
+//! The fleet and one device.
+
+use super::{Sorry, put, time};
+use crate::database::queries;
+use crate::database::views::{DeviceView, Stats};
+use crate::web::App;
+use crate::web::api::{DeviceDetail, find_device};
+use crate::web::html::{Esc, HtmlPage};
+use axum::extract::{Path, State};
+use std::fmt::Write;
+
+pub(in crate::web) async fn fleet(State(app): State<App>) -> Result<HtmlPage, Sorry> {
+    let read = app.database.read(|reader| Ok((queries::stats(reader)?, queries::devices(reader)?)));
+    let (stats, devices) = read.await?;
+    let mut html = figures(&stats);
+    if devices.is_empty() {
+        html.push_str(
+            "<p>No device is enrolled. <code>landfall-hub enroll NAME --out DIR</code> makes an \
+             identity to put on a box.</p>",
+        );
+        return Ok(HtmlPage::new("/", "Fleet", html));
+    }
+    html.push_str(
+        "<div class=\"wide\"><table><thead><tr><th>Device<th>State<th>Last contact\
+         <th class=\"n\">Backlog<th class=\"n\">Outcomes<th class=\"n\">Open questions\
+         <th class=\"n\">Answers waiting<th class=\"n\">Lost<th>Streams<th>Remark\
+         </tr></thead><tbody>",
+    );
+    for device in &devices {
+        row(&mut html, device);
+    }
+    html.push_str("</tbody></table></div>");
+    html.push_str(
+        "<p class=\"soft\">Times are UTC. The backlog is as of a device's last greeting.</p>",
+    );
+    Ok(HtmlPage::new("/", "Fleet", html))
+}
+
+fn figures(stats: &Stats) -> String {
+    let mut html = String::from("<ul class=\"figures\">");
+    for (name, value) in [
+        ("devices", stats.devices),
+        ("online", stats.devices_online),
+        ("outcomes", stats.outcomes),
+        ("open questions", stats.escalations.open),
+        ("answers on their way", stats.escalations.answered),
+        ("answers delivered", stats.escalations.delivered),
+        ("records lost", stats.losses),
+        ("frames refused or malformed", stats.frames.refused + stats.frames.malformed),
+    ] {
+        put!(html, "<li><b>{value}</b> {name}</li>");
+    }
+    html.push_str("</ul>");
+    html
+}
+
+fn state(device: &DeviceView) -> &'static str {
+    match (device.revoked, device.online) {
+        (true, _) => "<span class=\"bad\">revoked</span>",
+        (false, true) => "<span class=\"good\">online</span>",
+        (false, false) => "offline",
+    }
+}
+
+fn row(html: &mut String, device: &DeviceView) {
+    let name = Esc(&device.device);
+    let contact = device.last_contact_at.as_deref().map_or("never".to_owned(), time);
+    put!(
+        html,
+        "<tr><th scope=\"row\"><a href=\"/devices/{name}\">{name}</a></th><td>{}</td>\
+         <td>{contact}</td><td class=\"n\">{}</td>\
+         <td class=\"n\"><a href=\"/outcomes?device={name}\">{}</a></td>\
+         <td class=\"n\"><a href=\"/escalations?device={name}\">{}</a></td>\
+         <td class=\"n\">{}</td><td class=\"n{}\">{}</td><td>",
+        state(device),
+        device.backlog,
+        device.outcomes,
+        device.escalations_open,
+        device.answers_waiting,
+        if device.losses > 0 { " bad" } else { "" },
+        device.losses,
+    );
+    for stream in &device.streams {
+        put!(html, "{} {}<br>", Esc(&stream.stream), stream.mark);
+    }
+    put!(html, "</td><td>{}</td></tr>", Esc(device.problem.as_deref().unwrap_or_default()));
+}
+
+pub(in crate::web) async fn device(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<HtmlPage, Sorry> {
+    let detail = find_device(&app, &name).await?;
+    Ok(HtmlPage::new("/", format!("Device {}", detail.device.device), device_body(&detail)))
+}
+
+fn device_body(detail: &DeviceDetail) -> String {
+    let device = &detail.device;
+    let or_none = |text: &Option<String>| text.as_deref().unwrap_or("–").to_owned();
+    let mut html = String::from("<dl>");
+    for (name, value) in [
+        ("State", state(device).to_owned()),
+        ("Last contact", device.last_contact_at.as_deref().map_or("never".into(), time)),
+        ("Agent", Esc(or_none(&device.version)).to_string()),
+        ("Configuration", Esc(or_none(&device.config)).to_string()),
+        ("Clock against the hub's", clock(device.clock_offset_ms)),
+        ("Certificate ends", device.certificate_expires_at.as_deref().map_or("–".into(), time)),
+        ("Backlog at last greeting", device.backlog.to_string()),
+        ("Outcomes", device.outcomes.to_string()),
+        ("Open questions", device.escalations_open.to_string()),
+        ("Answers waiting", device.answers_waiting.to_string()),
+        ("Records lost", device.losses.to_string()),
+        ("Records of no use here", device.rejected.to_string()),
+        ("Frames received", device.frames.received.to_string()),
+        ("Frames malformed", device.frames.malformed.to_string()),
+        ("Foreign topics refused", device.frames.refused.to_string()),
+        ("Last problem", Esc(or_none(&device.problem)).to_string()),
+        ("At", device.problem_at.as_deref().map_or("–".into(), time)),
+    ] {
+        put!(html, "<dt>{name}</dt><dd>{value}</dd>");
+    }
+    let name = Esc(&device.device);
+    put!(
+        html,
+        "</dl><p><a href=\"/outcomes?device={name}\">Its outcomes</a> · \
+         <a href=\"/escalations?device={name}\">Its open questions</a></p>\
+         <h2>Streams</h2><div class=\"wide\"><table><thead><tr><th>Stream<th>Epoch\
+         <th class=\"n\">Here<th class=\"n\">Backlog</tr></thead><tbody>"
+    );
+    for stream in &device.streams {
+        put!(
+            html,
+            "<tr><td>{}<td class=\"mono\">{}<td class=\"n\">{}<td class=\"n\">{}</tr>",
+            Esc(&stream.stream),
+            Esc(&stream.epoch),
+            stream.mark,
+            stream.backlog,
+        );
+    }
+    html.push_str(
+        "</tbody></table></div><h2>Tasks</h2><div class=\"wide\"><table><thead><tr><th>Task\
+         <th>Kind<th>Package<th>Labels</tr></thead><tbody>",
+    );
+    for task in &device.tasks {
+        put!(
+            html,
+            "<tr><td>{}<td>{}<td>{}<td>{}</tr>",
+            Esc(&task.task),
+            Esc(&task.kind),
+            Esc(&task.package),
+            Esc(task.labels.join(", ")),
+        );
+    }
+    html.push_str(
+        "</tbody></table></div><h2>Recent events</h2><div class=\"wide\"><table><thead><tr>\
+         <th>Received<th>Event<th>Detail</tr></thead><tbody>",
+    );
+    for event in &detail.events {
+        put!(
+            html,
+            "<tr><td>{}<td>{}<td class=\"mono\">{}</tr>",
+            time(&event.received_at),
+            Esc(&event.kind),
+            Esc(&event.detail),
+        );
+    }
+    html.push_str("</tbody></table></div>");
+    html
+}
+
+fn clock(offset_ms: Option<i64>) -> String {
+    match offset_ms {
+        None => "–".to_owned(),
+        Some(ms) if ms >= 0 => format!("{ms} ms ahead"),
+        Some(ms) => format!("{} ms behind", ms.unsigned_abs()),
+    }
+}
