@@ -1,0 +1,95 @@
+//! The command line: `run`, `ask`, `batch`, `status`, `ticket`, `check-config`.
+//!
+//! `ask`, `batch`, `ticket` and `status` talk to the running agent of the data directory. Without
+//! one, `ask`, `batch` and `ticket` open the store themselves; a store has one owner at a time,
+//! so never both.
+
+mod args;
+mod ask;
+mod batch;
+mod check;
+mod client;
+mod desk;
+mod failure;
+mod output;
+mod status;
+
+use crate::config::Config;
+use crate::service;
+use args::{Args, Command};
+use clap::Parser;
+use failure::Failure;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// How a command ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// Exit 0.
+    Done,
+    /// Exit 3: nothing is lost, but something is still open.
+    Open,
+}
+
+/// Runs the command line; the first argument is the program's name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are no errors; a closed pipe is nobody's concern here.
+            let _closed = error.print();
+            return ExitCode::from(if error.use_stderr() { failure::USAGE } else { 0 });
+        }
+    };
+    let done = execute(&args.command);
+    match done {
+        Ok(Done::Done) => ExitCode::SUCCESS,
+        Ok(Done::Open) => ExitCode::from(failure::OPEN),
+        Err(failure) => {
+            output::error(&failure);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn execute(command: &Command) -> Result<Done, Failure> {
+    log_to_stderr(if matches!(command, Command::Run(_)) { "info" } else { "error" });
+    match command {
+        Command::Run(args) => run(&args.config()),
+        Command::Ask(args) => ask::ask(args),
+        Command::Batch(args) => batch::batch(args),
+        Command::Status(args) => status::status(args),
+        Command::Ticket(args) => ask::ticket(args),
+        Command::CheckConfig(args) => check::check(args),
+    }
+}
+
+fn run(path: &Path) -> Result<Done, Failure> {
+    let config = load(path)?;
+    for warning in &config.warnings {
+        tracing::warn!(%warning, "the configuration may not mean what it says");
+    }
+    service::run(config, |http| {
+        let http = http.map_or_else(|| "-".to_owned(), |address| address.to_string());
+        // Whoever started us and closed the pipe does not wait for it.
+        let _closed = output::line(format_args!("ready http={http}"));
+        tracing::info!(http, version = crate::VERSION, "ready");
+    })?;
+    Ok(Done::Done)
+}
+
+fn load(path: &Path) -> Result<Config, Failure> {
+    Config::load_to_run(path).map_err(Failure::from)
+}
+
+fn log_to_stderr(level: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    // A program that calls us as a function may have its own.
+    let _already = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
+}

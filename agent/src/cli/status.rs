@@ -1,0 +1,104 @@
+//! `status`: the running agent at a glance.
+
+use super::args::StatusArgs;
+use super::failure::Failure;
+use super::{Done, desk, output};
+use crate::http::{LinkBody, StatusBody, StoreBody, TaskBody};
+use crate::metrics::Counts;
+use std::fmt::Write;
+use std::time::Duration;
+
+pub(super) fn status(args: &StatusArgs) -> Result<Done, Failure> {
+    let config = super::load(&args.common.config())?;
+    let Some(client) = desk::running(&config) else {
+        if args.json {
+            output::json_pretty(&serde_json::json!({"running": false}))?;
+        } else {
+            output::line(format_args!(
+                "not running, or without HTTP (data_dir {})",
+                config.data_dir.display()
+            ))?;
+        }
+        return Ok(Done::Open);
+    };
+    let status = client.status()?;
+    if args.json {
+        output::json_pretty(&status)?;
+    } else {
+        output::line(format_args!("{}", render(&status).trim_end()))?;
+    }
+    Ok(Done::Done)
+}
+
+fn render(status: &StatusBody) -> String {
+    let mut out = String::new();
+    // Writing to a string does not fail; the results below are ignored for that.
+    let up = humantime::format_duration(Duration::from_secs(status.uptime_secs));
+    let device = status.device.as_deref().unwrap_or("(no identity)");
+    let _ = writeln!(out, "agent {} on {device}, pid {}, up {up}", status.version, status.pid);
+    if let (Some(now), Some(peak)) = (status.memory_bytes, status.memory_peak_bytes) {
+        let _ = writeln!(out, "memory {} (peak {})", size(now), size(peak));
+    }
+    for (name, task) in &status.tasks {
+        let _ = writeln!(out, "task {name}: {}", task_line(task));
+    }
+    if let Some(times) = status.times.get("decide").filter(|times| times.count > 0) {
+        let (p50, p99) = (times.p50_ms, times.p99_ms);
+        let _ = writeln!(out, "decisions {}: median {p50:.2} ms, p99 {p99:.2} ms", times.count);
+    }
+    let _ = writeln!(out, "store {}", store_line(&status.store));
+    let link = status.link.as_ref().map_or_else(|| "none; records are queued".into(), link_line);
+    let _ = writeln!(out, "link {link}");
+    for fault in &status.faults {
+        let _ = writeln!(out, "fault: {fault}");
+    }
+    out
+}
+
+fn task_line(task: &TaskBody) -> String {
+    let model = match (&task.package, &task.missing) {
+        (Some(package), _) => package.clone(),
+        (None, missing) => format!("no model ({})", missing.as_deref().unwrap_or("unknown")),
+    };
+    let Counts { rule, model: by_model, escalated, refused, repeated } = task.counts;
+    let promise = task.promise.as_ref().map(|promise| format!("\n  {promise}"));
+    format!(
+        "{model}\n  {rule} by rule, {by_model} by model, {escalated} escalated, {refused} refused, \
+         {repeated} repeated{}",
+        promise.unwrap_or_default()
+    )
+}
+
+fn store_line(store: &StoreBody) -> String {
+    let (bytes, bytes_max) = (size(store.bytes), size(store.bytes_max));
+    let refusing = store.refusing.as_ref().map(|why| format!("; REFUSES RECORDS: {why}"));
+    format!(
+        "{bytes} of {bytes_max}, backlog {} records, {} open tickets, {} lost{}",
+        store.backlog,
+        store.tickets_open,
+        store.lost,
+        refusing.unwrap_or_default()
+    )
+}
+
+fn link_line(link: &LinkBody) -> String {
+    let error = link.last_error.as_ref().filter(|_| link.state != "online");
+    let error = error.map(|error| format!(" ({error})"));
+    format!(
+        "{} {}{}, {} up, {} down",
+        link.hub,
+        link.state,
+        error.unwrap_or_default(),
+        size(link.bytes_up),
+        size(link.bytes_down)
+    )
+}
+
+/// In binary units, as the configuration writes sizes.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}

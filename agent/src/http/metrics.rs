@@ -1,0 +1,111 @@
+//! `GET /metrics` in the text format of Prometheus.
+
+use super::App;
+use crate::service::memory;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use std::fmt::{Display, Write};
+
+pub(super) async fn show(State(app): State<App>) -> Response {
+    const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+    ([(CONTENT_TYPE, TYPE)], render(&app)).into_response()
+}
+
+/// A page in the making. Names and labels are ours: task names and constants, which need no
+/// escaping.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP landfall_{name} {help}"));
+        self.line(format_args!("# TYPE landfall_{name} {kind}"));
+    }
+
+    fn value(&mut self, name: &str, labels: &str, value: impl Display) {
+        self.line(format_args!("landfall_{name}{labels} {value}"));
+    }
+
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.head(name, kind, help);
+        self.value(name, "", value);
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a string does not fail.
+        let _never = writeln!(self.0, "{line}");
+    }
+}
+
+fn render(app: &App) -> String {
+    let mut page = Page::default();
+    decisions(&mut page, app);
+    stages(&mut page, app);
+    store(&mut page, app);
+    link(&mut page, app);
+    if let Some(memory) = memory::of_this_process() {
+        let (now, peak) = (memory.resident_bytes, memory.peak_bytes);
+        page.single("memory_bytes", "gauge", "Resident memory.", now);
+        page.single("memory_peak_bytes", "gauge", "Resident memory at its peak.", peak);
+    }
+    page.0
+}
+
+fn decisions(page: &mut Page, app: &App) {
+    page.head("decisions_total", "counter", "Requests by task and by what became of them.");
+    for (task, counts) in app.pipeline.metrics().tasks() {
+        let each = [
+            ("rule", counts.rule),
+            ("model", counts.model),
+            ("escalated", counts.escalated),
+            ("refused", counts.refused),
+            ("repeated", counts.repeated),
+        ];
+        for (by, count) in each {
+            let labels = format!("{{task=\"{task}\",by=\"{by}\"}}");
+            page.value("decisions_total", &labels, count);
+        }
+    }
+}
+
+fn stages(page: &mut Page, app: &App) {
+    page.head("stage_seconds", "histogram", "Time of each stage of the decision path.");
+    for (stage, histogram) in app.pipeline.metrics().stages.each() {
+        let count = histogram.summary().count;
+        let (sum, bounds) = histogram.cumulative();
+        for (bound, below) in bounds {
+            let labels = format!("{{stage=\"{stage}\",le=\"{bound:.6}\"}}");
+            page.value("stage_seconds_bucket", &labels, below);
+        }
+        page.value("stage_seconds_bucket", &format!("{{stage=\"{stage}\",le=\"+Inf\"}}"), count);
+        page.value("stage_seconds_sum", &format!("{{stage=\"{stage}\"}}"), sum);
+        page.value("stage_seconds_count", &format!("{{stage=\"{stage}\"}}"), count);
+    }
+}
+
+fn store(page: &mut Page, app: &App) {
+    let store = app.pipeline.store().status();
+    page.head("backlog_records", "gauge", "Records that the hub does not have yet.");
+    for stream in &store.streams {
+        let (name, epoch) = (stream.stream.name(), stream.epoch);
+        let labels = format!("{{stream=\"{name}\",epoch=\"{epoch}\"}}");
+        page.value("backlog_records", &labels, stream.backlog());
+    }
+    page.single("store_bytes", "gauge", "Bytes of the store on disk.", store.bytes);
+    page.single("store_bytes_max", "gauge", "Limit of the store.", store.bytes_max);
+    page.single("tickets_open", "gauge", "Escalations without an answer.", store.tickets_open);
+    page.single("records_lost_total", "counter", "Records dropped or unreadable.", store.lost);
+    let refusing = u8::from(store.refusing.is_some());
+    page.single("store_refusing", "gauge", "1 while new records are refused.", refusing);
+}
+
+fn link(page: &mut Page, app: &App) {
+    let Some(link) = app.overview.link() else { return };
+    let online = u8::from(link.state == crate::sync::LinkState::Online);
+    page.single("link_online", "gauge", "1 while the hub is connected.", online);
+    page.single("link_connections_total", "counter", "Connections.", link.connections);
+    page.head("link_bytes_total", "counter", "Bytes of frames by direction.");
+    page.value("link_bytes_total", "{direction=\"up\"}", link.bytes_up);
+    page.value("link_bytes_total", "{direction=\"down\"}", link.bytes_down);
+}

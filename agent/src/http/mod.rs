@@ -1,0 +1,81 @@
+//! The HTTP intake on loopback.
+//!
+//! Invariants: every response is JSON, save metrics; every error has a code, a message and,
+//! where one is known, a remedy; everything a client can make large or long has a named limit.
+//!
+//! Not here: decisions. Handlers parse, ask the pipeline, and write down what it says.
+
+mod error;
+mod escalations;
+mod listener;
+mod metrics;
+mod openapi;
+mod origin;
+mod status;
+mod tasks;
+mod types;
+
+pub use error::{ApiError, ErrorBody, ErrorEnvelope};
+pub use escalations::WAIT_MAX;
+pub use listener::{CONNECTIONS_MAX, Limited, SILENCE};
+pub use status::{LinkBody, StatusBody, StoreBody, StreamBody, TaskBody};
+pub use tasks::{BATCH_ITEMS_MAX, BODY_BYTES_MAX, BODY_READ};
+pub use types::{AnswerBody, FieldBody, ItemBody, MechanismBody, ReplyBody, Status, TicketBody};
+
+use crate::pipeline::Pipeline;
+use crate::service::Overview;
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::routing::{get, post};
+use tokio::sync::watch;
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct App {
+    /// Decides.
+    pub pipeline: Pipeline,
+    /// Knows the state of the agent.
+    pub overview: Overview,
+    /// Becomes true when the agent stops: whoever waits is answered at once.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// Every path, for the router and the document alike.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/v1/tasks/{task}", post(tasks::decide))
+        .route("/v1/escalations/{ticket}", get(escalations::show))
+        .route("/v1/status", get(status::show))
+        .route("/healthz", get(status::health))
+        .route("/metrics", get(metrics::show))
+        .route("/openapi.json", get(openapi::show))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(axum::middleware::from_fn(origin::check))
+        .with_state(app)
+}
+
+/// Serves until `app.stopping`, then answers what has begun and ends.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: Limited, app: App) -> std::io::Result<()> {
+    let mut stopping = app.stopping.clone();
+    let stopped = async move {
+        // An error means that the sender is gone: stop as well.
+        let _gone = stopping.wait_for(|stopping| *stopping).await;
+    };
+    axum::serve(listener, router(app)).with_graceful_shutdown(stopped).await
+}
+
+async fn not_found(uri: Uri) -> ApiError {
+    let message = format!("nothing at {}", uri.path());
+    ApiError::new(StatusCode::NOT_FOUND, "not-found", message)
+        .remedy("see /openapi.json for what there is")
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{method} is not for {}", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", message)
+        .remedy("see /openapi.json for what there is")
+}

@@ -1,0 +1,204 @@
+//! `GET /v1/status` and `GET /healthz`.
+
+use super::App;
+use crate::metrics::{Counts, Summary};
+use crate::pipeline::{Backing, Task};
+use crate::service::memory;
+use crate::store::{StoreStatus, StreamStatus};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The agent at a glance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusBody {
+    /// The agent's version.
+    pub version: String,
+    /// Random, made at each start.
+    pub instance: String,
+    /// Its process.
+    pub pid: u32,
+    /// Its name at the hub, with an identity.
+    pub device: Option<String>,
+    /// Digest of the configuration.
+    pub config: String,
+    /// Since when it runs, milliseconds since 1970.
+    pub started_ms: u64,
+    /// How long it runs.
+    pub uptime_secs: u64,
+    /// Resident memory now, where the system tells.
+    pub memory_bytes: Option<u64>,
+    /// Resident memory at its peak.
+    pub memory_peak_bytes: Option<u64>,
+    /// Every task.
+    pub tasks: BTreeMap<String, TaskBody>,
+    /// Times of each stage since the start.
+    pub times: BTreeMap<String, Summary>,
+    /// The store.
+    pub store: StoreBody,
+    /// The link to the hub; absent without one.
+    pub link: Option<LinkBody>,
+    /// What a person should look at.
+    pub faults: Vec<String>,
+}
+
+/// One task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskBody {
+    /// Name and version of the package behind it; absent if it has none.
+    pub package: Option<String>,
+    /// Why it has no model.
+    pub missing: Option<String>,
+    /// What its threshold promises.
+    pub promise: Option<String>,
+    /// What became of its requests since the start.
+    pub counts: Counts,
+}
+
+/// The store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoreBody {
+    /// The epoch of new records.
+    pub epoch: String,
+    /// Records that the hub does not have yet.
+    pub backlog: u64,
+    /// Every stream.
+    pub streams: Vec<StreamBody>,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// The limit.
+    pub bytes_max: u64,
+    /// Generations on disk.
+    pub generations: usize,
+    /// Escalations that are neither answered nor expired.
+    pub tickets_open: u64,
+    /// Records dropped or unreadable since the start.
+    pub lost: u64,
+    /// Why new records are refused, if they are.
+    pub refusing: Option<String>,
+}
+
+/// One stream of the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StreamBody {
+    /// Its name.
+    pub stream: String,
+    /// Its epoch.
+    pub epoch: String,
+    /// Everything below is at the hub.
+    pub acked: u64,
+    /// One past the last record.
+    pub end: u64,
+}
+
+/// The link to the hub.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkBody {
+    /// `host:port`.
+    pub hub: String,
+    /// `offline`, `connecting` or `online`.
+    pub state: String,
+    /// Since when, milliseconds since 1970.
+    pub since_ms: u64,
+    /// Why the last connection failed or ended.
+    pub last_error: Option<String>,
+    /// Connections since the start.
+    pub connections: u64,
+    /// Bytes sent since the start.
+    pub bytes_up: u64,
+    /// Bytes received since the start.
+    pub bytes_down: u64,
+}
+
+pub(super) async fn show(State(app): State<App>) -> Json<StatusBody> {
+    Json(StatusBody::of(&app))
+}
+
+/// 503 while the store takes no records: then a watchdog or a load balancer should know.
+pub(super) async fn health(State(app): State<App>) -> (StatusCode, Json<serde_json::Value>) {
+    let refusing = app.pipeline.store().status().refusing;
+    let (code, status) = match &refusing {
+        None => (StatusCode::OK, "ok"),
+        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "refusing"),
+    };
+    let instance = &app.overview.instance;
+    (code, Json(serde_json::json!({"status": status, "instance": instance, "reason": refusing})))
+}
+
+impl StatusBody {
+    fn of(app: &App) -> StatusBody {
+        let App { pipeline, overview, stopping: _ } = app;
+        let memory = memory::of_this_process();
+        let store = pipeline.store().status();
+        let counts = pipeline.metrics().tasks();
+        let tasks = pipeline.tasks().iter().map(|(name, task)| {
+            let counts = counts.get(name).copied().unwrap_or_default();
+            (name.to_string(), TaskBody::of(task, counts))
+        });
+        let times = pipeline.metrics().stages.each();
+        StatusBody {
+            version: crate::VERSION.to_owned(),
+            instance: overview.instance.clone(),
+            pid: std::process::id(),
+            device: overview.device.as_ref().map(ToString::to_string),
+            config: overview.config.to_string(),
+            started_ms: overview.started_ms,
+            uptime_secs: overview.started.elapsed().as_secs(),
+            memory_bytes: memory.map(|memory| memory.resident_bytes),
+            memory_peak_bytes: memory.map(|memory| memory.peak_bytes),
+            tasks: tasks.collect(),
+            times: times.map(|(name, stage)| (name.to_owned(), stage.summary())).into(),
+            store: StoreBody::from(&store),
+            link: overview.link().map(|link| LinkBody::from(&link)),
+            faults: overview.faults.to_vec(),
+        }
+    }
+}
+
+impl TaskBody {
+    fn of(task: &Task, counts: Counts) -> TaskBody {
+        let (package, missing) = match &task.backing {
+            Backing::Model(model) => (Some(model.package.clone()), None),
+            Backing::Missing(why) => (None, Some(why.clone())),
+        };
+        TaskBody { package, missing, promise: task.promise(), counts }
+    }
+}
+
+impl From<&StoreStatus> for StoreBody {
+    fn from(status: &StoreStatus) -> StoreBody {
+        let stream = |s: &StreamStatus| StreamBody {
+            stream: s.stream.name().to_owned(),
+            epoch: s.epoch.to_string(),
+            acked: s.acked,
+            end: s.end,
+        };
+        StoreBody {
+            epoch: status.epoch.to_string(),
+            backlog: status.backlog(),
+            streams: status.streams.iter().map(stream).collect(),
+            bytes: status.bytes,
+            bytes_max: status.bytes_max,
+            generations: status.generations,
+            tickets_open: status.tickets_open,
+            lost: status.lost,
+            refusing: status.refusing.clone(),
+        }
+    }
+}
+
+impl From<&crate::sync::LinkStatus> for LinkBody {
+    fn from(link: &crate::sync::LinkStatus) -> LinkBody {
+        LinkBody {
+            hub: link.hub.clone(),
+            state: link.state.name().to_owned(),
+            since_ms: link.since_ms,
+            last_error: link.last_error.clone(),
+            connections: link.connections,
+            bytes_up: link.bytes_up,
+            bytes_down: link.bytes_down,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! `POST /v1/tasks/{task}`: one text or a batch of them.
+
+use super::App;
+use super::error::{ApiError, ErrorEnvelope};
+use super::types::{ItemBody, ReplyBody};
+use crate::pipeline::{DecideError, Pace, Pipeline};
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use landfall_agent_core::request::Request;
+use landfall_wire::id::TaskName;
+use serde::Serialize;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// Largest body: a full batch of long texts, and room for a text far over any guard's limit,
+/// whose refusal is then recorded rather than lost in transport.
+pub const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Most items of a batch: four full group commits, about a second of one model worker.
+pub const BATCH_ITEMS_MAX: usize = 256;
+
+/// How long a body may take to arrive; on loopback it takes milliseconds.
+pub const BODY_READ: Duration = Duration::from_secs(10);
+
+/// One item's reply in a batch.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ItemReply {
+    Reply(Box<ReplyBody>),
+    Error(ErrorEnvelope),
+}
+
+pub(super) async fn decide(
+    State(app): State<App>,
+    Path(task): Path<String>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let task = app.pipeline.task_named(&task)?;
+    let bytes = read(body).await?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        ApiError::bad_request("not-utf8", format!("the body is not UTF-8 at byte {at}"))
+            .remedy("send JSON in UTF-8")
+    })?;
+    if text.trim_start().starts_with('[') {
+        batch(&app.pipeline, &task, text).await
+    } else {
+        let item = parse_item(text)?;
+        let reply = decide_item(&app.pipeline, &task, item, Pace::Urgent).await?;
+        Ok(Json(reply).into_response())
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, ApiError> {
+    let read = tokio::time::timeout(BODY_READ, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
+    let Ok(read) = read else {
+        let message = format!("the body did not arrive within {} s", BODY_READ.as_secs());
+        return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "too-slow", message));
+    };
+    read.map_err(|error| {
+        if is_over_limit(&error) {
+            let message = format!("the body is over the limit of {BODY_BYTES_MAX} bytes");
+            return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
+                .remedy("send fewer or shorter texts at once");
+        }
+        ApiError::bad_request("broken-body", format!("the body broke off: {error}"))
+    })
+}
+
+/// The length limit is a cause somewhere below the error; its type is not public to us.
+fn is_over_limit(error: &axum::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string() == "length limit exceeded" {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn parse_item(text: &str) -> Result<ItemBody, ApiError> {
+    serde_json::from_str(text).map_err(|error| json_error(&error))
+}
+
+fn json_error(error: &serde_json::Error) -> ApiError {
+    // serde_json's own message ends with line and column.
+    if error.is_data() {
+        return ApiError::unprocessable("invalid-request", error.to_string())
+            .remedy("send {\"text\": \"…\"}, with \"id\" and \"meta\" if you like, or an array");
+    }
+    ApiError::bad_request("malformed-json", format!("the body is not JSON: {error}"))
+        .remedy("send {\"text\": \"…\"}")
+}
+
+async fn decide_item(
+    pipeline: &Pipeline,
+    task: &TaskName,
+    item: ItemBody,
+    pace: Pace,
+) -> Result<ReplyBody, DecideError> {
+    let ItemBody { text, id, meta } = item;
+    let request = Request { task: task.clone(), text: text.clone(), caller_id: id.clone(), meta };
+    let decided = pipeline.decide(request, pace).await?;
+    Ok(ReplyBody::new(task, id, &text, &decided))
+}
+
+async fn batch(pipeline: &Pipeline, task: &TaskName, text: &str) -> Result<Response, ApiError> {
+    let items: Vec<serde_json::Value> =
+        serde_json::from_str(text).map_err(|error| json_error(&error))?;
+    if items.len() > BATCH_ITEMS_MAX {
+        let message = format!("{} items; at most {BATCH_ITEMS_MAX} at once", items.len());
+        return Err(
+            ApiError::unprocessable("too-many-items", message).remedy("send several batches")
+        );
+    }
+    // All at once, so that they share group commits; the model's queue paces them.
+    let decisions: Vec<JoinHandle<Result<ReplyBody, ApiError>>> =
+        items.into_iter().map(|item| spawn(pipeline, task, item)).collect();
+    let mut replies = Vec::with_capacity(decisions.len());
+    for decision in decisions {
+        let reply = decision.await.unwrap_or_else(|_| Err(DecideError::Panicked.into()));
+        replies.push(match reply {
+            Ok(reply) => ItemReply::Reply(Box::new(reply)),
+            Err(error) => ItemReply::Error(error.body()),
+        });
+    }
+    Ok(Json(replies).into_response())
+}
+
+fn spawn(
+    pipeline: &Pipeline,
+    task: &TaskName,
+    item: serde_json::Value,
+) -> JoinHandle<Result<ReplyBody, ApiError>> {
+    let (pipeline, task) = (pipeline.clone(), task.clone());
+    tokio::spawn(async move {
+        let item = serde_json::from_value(item).map_err(|error| {
+            ApiError::unprocessable("invalid-request", error.to_string())
+                .remedy("each item is {\"text\": \"…\"}, with \"id\" and \"meta\" if you like")
+        })?;
+        Ok(decide_item(&pipeline, &task, item, Pace::Bulk).await?)
+    })
+}
+
+impl From<DecideError> for ApiError {
+    fn from(error: DecideError) -> ApiError {
+        let status = match &error {
+            DecideError::UnknownTask { .. } => StatusCode::NOT_FOUND,
+            DecideError::Request(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            DecideError::Conflict(_) => StatusCode::CONFLICT,
+            DecideError::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            DecideError::Store(store) if store.is_temporary() => StatusCode::SERVICE_UNAVAILABLE,
+            DecideError::Store(_) | DecideError::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        ApiError::new(status, error.code(), error.to_string()).remedy(error.remedy())
+    }
+}

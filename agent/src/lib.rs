@@ -1,0 +1,26 @@
+//! Decides on the device, records, and syncs with the hub.
+//!
+//! * [`config`]: the TOML file, checked as a whole.
+//! * [`pipeline`]: guard, rules, model, decision, record, reply.
+//! * [`http`], [`spool`], [`cli`]: the three intakes; [`input`] and [`bulk`] are what the last
+//!   two share.
+//! * [`store`]: durable streams with cursors.
+//! * [`sync`]: the link to the hub.
+//! * [`service`]: starts and stops them in order.
+//!
+//! Decisions themselves live in `landfall-agent-core`; this crate acts on them.
+
+pub mod bulk;
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod input;
+pub mod metrics;
+pub mod pipeline;
+pub mod service;
+pub mod spool;
+pub mod store;
+pub mod sync;
+
+/// Version of the agent.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

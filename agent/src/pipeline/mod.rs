@@ -1,0 +1,337 @@
+//! The decision path: guard, rules, model, decision, redaction, record, reply.
+//!
+//! Invariants:
+//! * the caller hears of a decision only after the store has made it durable;
+//! * the same caller's id and text are decided once, however often and however concurrently
+//!   they come; every other time the kept reply is returned;
+//! * a decision that has begun is finished, even if its caller hangs up;
+//! * a missing or broken model turns answers into escalations, never into errors.
+//!
+//! Not here: where requests come from and how replies are written.
+
+mod flight;
+mod models;
+mod pool;
+
+pub use models::{Backing, Fault, Models};
+pub use pool::{Busy, QUEUE_MAX, QUEUE_WAIT, WORKERS};
+
+use crate::metrics::Metrics;
+use crate::store::{CallerKey, Committed, Kept, Recall, Store, StoreError};
+use flight::Flights;
+use landfall_agent_core::judgement::Judgement;
+use landfall_agent_core::reply::{Reply, Status};
+use landfall_agent_core::request::{Request, RequestError};
+use landfall_agent_core::task::{Before, Stamp, TaskPolicy};
+use landfall_wire::id::{Epoch, ShortDigest, TaskName, Ticket};
+use landfall_wire::record::Mechanism;
+use pool::Pool;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// A task and what stands behind it.
+#[derive(Debug)]
+pub struct Task {
+    /// How it decides.
+    pub policy: TaskPolicy,
+    /// Its model, or why it has none.
+    pub backing: Backing,
+}
+
+impl Task {
+    /// What its thresholds promise; `None` without a model.
+    pub fn promise(&self) -> Option<String> {
+        match &self.backing {
+            Backing::Model(_) => Some(self.policy.calibration().to_string()),
+            Backing::Missing(_) => None,
+        }
+    }
+}
+
+/// The decision path of all tasks; clones share it.
+#[derive(Clone)]
+pub struct Pipeline {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    tasks: BTreeMap<TaskName, Task>,
+    config: ShortDigest,
+    store: Store,
+    pool: Pool,
+    flights: Flights,
+    metrics: Metrics,
+}
+
+/// How long a decision may wait for others to share its write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// A caller waits for this one alone.
+    Urgent,
+    /// One of many.
+    Bulk,
+}
+
+/// A durable decision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decided {
+    /// What the caller is told.
+    pub reply: Reply,
+    /// Epoch and position of the outcome.
+    pub outcome: (Epoch, u64),
+    /// The escalation, if there is one.
+    pub ticket: Option<Ticket>,
+    /// From intake to decision, now or, if repeated, to finding it.
+    pub took: Duration,
+    /// Decided earlier, for the same id and text.
+    pub repeated: bool,
+}
+
+/// Why nothing was decided and nothing recorded.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DecideError {
+    /// No such task here.
+    #[error("no task '{task}' here; the tasks are: {known}")]
+    UnknownTask {
+        /// What was asked for, cut to a printable length.
+        task: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The request breaks a limit.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The id was used before, with another text.
+    #[error("the id '{0}' was used before, with another text")]
+    Conflict(String),
+    /// The model's queue is full.
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    /// The store did not take it.
+    #[error("the decision cannot be recorded: {0}")]
+    Store(#[source] StoreError),
+    /// A bug; the log has the panic.
+    #[error("the decision failed unexpectedly")]
+    Panicked,
+}
+
+impl DecideError {
+    /// A constant word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            DecideError::UnknownTask { .. } => "unknown-task",
+            DecideError::Request(_) => "invalid-request",
+            DecideError::Conflict(_) => "id-conflict",
+            DecideError::Busy(_) => "busy",
+            DecideError::Store(_) => "not-recorded",
+            DecideError::Panicked => "internal",
+        }
+    }
+
+    /// What helps.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            DecideError::UnknownTask { .. } => "use one of the tasks, or configure it",
+            DecideError::Request(_) => "change the request; a retry gets the same error",
+            DecideError::Conflict(_) => "use a new id for a new text",
+            DecideError::Busy(_) => "try again in a moment, and send fewer at once",
+            DecideError::Store(error) => error.remedy(),
+            DecideError::Panicked => "report it with the log of the agent",
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            DecideError::Busy(_) => true,
+            DecideError::Store(error) => error.is_temporary(),
+            DecideError::UnknownTask { .. }
+            | DecideError::Request(_)
+            | DecideError::Conflict(_)
+            | DecideError::Panicked => false,
+        }
+    }
+}
+
+impl Pipeline {
+    /// Joins tasks and store, and starts the model workers.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(tasks: Vec<Task>, config: ShortDigest, store: Store) -> std::io::Result<Pipeline> {
+        let tasks = tasks.into_iter().map(|task| (task.policy.name().clone(), task)).collect();
+        let (flights, metrics) = (Flights::default(), Metrics::default());
+        let inner = Inner { tasks, config, store, pool: Pool::start()?, flights, metrics };
+        Ok(Pipeline { inner: Arc::new(inner) })
+    }
+
+    /// Every task by name.
+    pub fn tasks(&self) -> &BTreeMap<TaskName, Task> {
+        &self.inner.tasks
+    }
+
+    /// Counts and times since the start.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// The store behind it.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// The task of this name.
+    ///
+    /// # Errors
+    /// [`DecideError::UnknownTask`], which lists those there are.
+    pub fn task_named(&self, name: &str) -> Result<TaskName, DecideError> {
+        let known = |name: &TaskName| self.inner.tasks.contains_key(name);
+        name.parse().ok().filter(known).ok_or_else(|| self.unknown(name))
+    }
+
+    /// Decides one request, records it, and returns once that is durable.
+    ///
+    /// # Errors
+    /// [`DecideError`]: then nothing was recorded that the caller did not hear of before, save
+    /// that a write whose outcome is unknown may have succeeded; a retry with the same id finds
+    /// out.
+    pub async fn decide(&self, request: Request, pace: Pace) -> Result<Decided, DecideError> {
+        let since = Instant::now();
+        request.check()?;
+        if !self.inner.tasks.contains_key(&request.task) {
+            return Err(self.unknown(request.task.as_str()));
+        }
+        let inner = Arc::clone(&self.inner);
+        // A task of its own: when the caller hangs up, the flight must not end half-way and let
+        // a retry decide the same request a second time.
+        let flight = tokio::spawn(async move { inner.decide(&request, pace, since).await });
+        flight.await.unwrap_or(Err(DecideError::Panicked))
+    }
+
+    fn unknown(&self, task: &str) -> DecideError {
+        let known: Vec<&str> = self.inner.tasks.keys().map(TaskName::as_str).collect();
+        DecideError::UnknownTask {
+            task: task.chars().take(80).collect(),
+            known: if known.is_empty() { "(none)".to_owned() } else { known.join(", ") },
+        }
+    }
+}
+
+impl Inner {
+    async fn decide(
+        &self,
+        request: &Request,
+        pace: Pace,
+        since: Instant,
+    ) -> Result<Decided, DecideError> {
+        let task = &self.tasks[&request.task];
+        let Some(caller_id) = &request.caller_id else {
+            return self.decide_new(task, request, None, pace, since).await;
+        };
+        let key = CallerKey {
+            task: request.task.clone(),
+            caller_id: caller_id.clone(),
+            text_digest: short_digest(request.text.as_bytes()),
+        };
+        let _flight = self.flights.enter(&request.task, caller_id).await;
+        match self.store.recall(&key).map_err(DecideError::Store)? {
+            Recall::Unknown => self.decide_new(task, request, Some(key), pace, since).await,
+            Recall::Conflict => Err(DecideError::Conflict(caller_id.clone())),
+            Recall::Same(kept) => {
+                let Kept { reply, epoch, outcome_seq, ticket } = *kept;
+                self.metrics.count(&request.task, |counts| counts.repeated += 1);
+                let took = since.elapsed();
+                Ok(Decided { reply, outcome: (epoch, outcome_seq), ticket, took, repeated: true })
+            }
+        }
+    }
+
+    async fn decide_new(
+        &self,
+        task: &Task,
+        request: &Request,
+        key: Option<CallerKey>,
+        pace: Pace,
+        since: Instant,
+    ) -> Result<Decided, DecideError> {
+        let judgement = self.judge(task, request).await?;
+        let took = since.elapsed();
+        self.metrics.stages.decide.record(took);
+        let stamp = Stamp {
+            at_ms: now_ms(),
+            package: task.backing.digest(),
+            config: self.config,
+            decide_us: u32::try_from(took.as_micros()).unwrap_or(u32::MAX),
+        };
+        let entry = task.policy.record(request, &judgement, stamp);
+        let reply = entry.reply.clone();
+        let write = Instant::now();
+        // Durable first; only then does the caller hear of it.
+        let committed = self.store.commit(entry, key, pace == Pace::Urgent).await;
+        let committed = committed.map_err(|error| match error {
+            StoreError::Conflict => {
+                DecideError::Conflict(request.caller_id.clone().unwrap_or_default())
+            }
+            error => DecideError::Store(error),
+        })?;
+        self.metrics.stages.commit.record(write.elapsed());
+        let Committed { epoch, outcome_seq, ticket, repeated } = committed;
+        let (reply, repeated) = match repeated {
+            Some(earlier) => (earlier, true),
+            None => (reply, false),
+        };
+        self.count(&request.task, &reply, repeated);
+        Ok(Decided { reply, outcome: (epoch, outcome_seq), ticket, took, repeated })
+    }
+
+    async fn judge(&self, task: &Task, request: &Request) -> Result<Judgement, Busy> {
+        let start = Instant::now();
+        let before = task.policy.before_model(request);
+        self.metrics.stages.rules.record(start.elapsed());
+        if let Before::Decided(judgement) = before {
+            return Ok(judgement);
+        }
+        let view = match &task.backing {
+            Backing::Missing(why) => Err(why.clone()),
+            Backing::Model(model) => {
+                let ran = self.pool.run(&model.engine, &model.task, &request.text).await?;
+                self.metrics.stages.queue.record(ran.queued);
+                self.metrics.stages.model.record(ran.ran);
+                if let Err(error) = &ran.view {
+                    tracing::warn!(task = %request.task, error, "the model failed; escalating");
+                }
+                ran.view.map(|view| model.view(view))
+            }
+        };
+        // Without randomness nothing is drawn for an audit; the decision itself stands.
+        let draw = getrandom::u32().unwrap_or(u32::MAX);
+        Ok(task.policy.after_model(request, view, draw))
+    }
+
+    fn count(&self, task: &TaskName, reply: &Reply, repeated: bool) {
+        self.metrics.count(task, |counts| {
+            let counter = match (repeated, reply.status(), &reply.mechanism) {
+                (true, _, _) => &mut counts.repeated,
+                (_, Status::Escalated, _) => &mut counts.escalated,
+                (_, Status::Refused, _) => &mut counts.refused,
+                (_, Status::Answered, Mechanism::Rule(_) | Mechanism::Guard(_)) => &mut counts.rule,
+                (_, Status::Answered, Mechanism::Model) => &mut counts.model,
+            };
+            *counter += 1;
+        });
+    }
+}
+
+/// First eight bytes of a SHA-256.
+pub(crate) fn short_digest(bytes: &[u8]) -> ShortDigest {
+    let digest: [u8; 32] = Sha256::digest(bytes).into();
+    models::shorten(digest)
+}
+
+/// Wall clock in milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,211 @@
+//! Opens packages, checks them, and says what each task may use.
+//!
+//! Nothing of a package is interpreted before its signature and digests hold, and no engine
+//! serves before its golden vectors pass on this very processor. What fails is set aside with
+//! its reason; the rest serves.
+
+use crate::config;
+use landfall_agent_core::calibrate::Score;
+use landfall_agent_core::request::{FieldView, ModelView};
+use landfall_agent_core::task::ModelFacts;
+use landfall_models::{Engine, Kind, Package, Trust, View, package};
+use landfall_wire::id::ShortDigest;
+use landfall_wire::record::TaskKind;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// One task of one loaded package.
+#[derive(Clone)]
+pub struct Model {
+    /// Runs it.
+    pub engine: Arc<Engine>,
+    /// Its name in the package.
+    pub task: String,
+    /// Name and version of the package.
+    pub package: String,
+    /// Digest of the package.
+    pub digest: ShortDigest,
+    labels: Arc<[String]>,
+    familiarity_min: Option<f32>,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").field("task", &self.task).field("package", &self.package).finish()
+    }
+}
+
+/// What stands behind a task.
+#[derive(Debug, Clone)]
+pub enum Backing {
+    /// A checked model.
+    Model(Model),
+    /// None, and why.
+    Missing(String),
+}
+
+impl Backing {
+    /// Digest of the package; zero without one.
+    pub fn digest(&self) -> ShortDigest {
+        match self {
+            Backing::Model(model) => model.digest,
+            Backing::Missing(_) => ShortDigest::default(),
+        }
+    }
+
+    /// Name and version of the package; empty without one.
+    pub fn package(&self) -> &str {
+        match self {
+            Backing::Model(model) => &model.package,
+            Backing::Missing(_) => "",
+        }
+    }
+}
+
+/// A package or key that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What is wrong, with the package or file.
+    pub message: String,
+    /// What helps.
+    pub remedy: String,
+}
+
+/// Every model that passed, by task, and what did not.
+#[derive(Debug, Default)]
+pub struct Models {
+    tasks: BTreeMap<String, (Model, ModelFacts)>,
+    /// What could not be used.
+    pub faults: Vec<Fault>,
+}
+
+impl Models {
+    /// Opens and checks packages; without any named, the shipped ones. Takes a moment; does not
+    /// fail, but names what did.
+    pub fn load(named: &config::Models) -> Models {
+        let found = if named.packages.is_empty() {
+            package::shipped_dirs().and_then(|dirs| Ok((dirs, package::shipped_trust()?)))
+        } else {
+            Trust::load(&named.trust).map(|trust| (named.packages.clone(), trust))
+        };
+        let mut models = Models::default();
+        match found {
+            Ok((packages, trust)) => packages.iter().for_each(|dir| models.try_add(dir, &trust)),
+            Err(error) => models.fault(error.to_string(), error.remedy()),
+        }
+        models
+    }
+
+    fn try_add(&mut self, dir: &Path, trust: &Trust) {
+        if let Err((message, remedy)) = self.add(dir, trust) {
+            self.fault(message, &remedy);
+        }
+    }
+
+    fn fault(&mut self, message: String, remedy: &str) {
+        self.faults.push(Fault { message, remedy: remedy.to_owned() });
+    }
+
+    fn add(&mut self, dir: &Path, trust: &Trust) -> Result<(), (String, String)> {
+        let package =
+            Package::open(dir, trust).map_err(|e| (e.to_string(), e.remedy().to_owned()))?;
+        let name = format!("{} {}", package.manifest().name, package.manifest().version);
+        let digest = shorten(package.digest());
+        let engine = Engine::load(&package).map_err(|e| (e.to_string(), e.remedy().to_owned()))?;
+        // The files are in the engine now; their bytes are not needed twice.
+        drop(package);
+        check_golden(&engine).map_err(|message| {
+            let remedy = "do not use this package on this processor; report it to its maker";
+            (format!("{name}: {message}"), remedy.to_owned())
+        })?;
+        let engine = Arc::new(engine);
+        for spec in engine.tasks() {
+            let labels: Arc<[String]> = spec.labels.clone().into();
+            let model = Model {
+                engine: Arc::clone(&engine),
+                task: spec.name.clone(),
+                package: name.clone(),
+                digest,
+                labels: Arc::clone(&labels),
+                familiarity_min: spec.familiarity_min,
+            };
+            let kind = match spec.kind {
+                Kind::Classification => TaskKind::Classification,
+                Kind::Extraction => TaskKind::Extraction,
+            };
+            let score = |s: &landfall_models::Score| Score {
+                confidence: s.confidence,
+                correct: s.correct,
+                label: s.label,
+            };
+            let facts =
+                ModelFacts { kind, labels, scores: spec.scores.iter().map(score).collect() };
+            if let Some((first, _)) = self.tasks.get(&spec.name) {
+                return Err((
+                    format!("task '{}' is already served by {}", spec.name, first.package),
+                    "list one package for each task in models.packages".to_owned(),
+                ));
+            }
+            self.tasks.insert(spec.name.clone(), (model, facts));
+        }
+        Ok(())
+    }
+
+    /// The tasks that can be served, or `None` if a package failed and its tasks are unknown.
+    pub fn known(&self) -> Option<Vec<&str>> {
+        self.faults.is_empty().then(|| self.tasks.keys().map(String::as_str).collect())
+    }
+
+    /// What the packages say of a task.
+    pub fn facts(&self, task: &str) -> Option<&ModelFacts> {
+        self.tasks.get(task).map(|(_, facts)| facts)
+    }
+
+    /// What stands behind a task.
+    pub fn backing(&self, task: &str) -> Backing {
+        match (self.tasks.get(task), self.faults.first()) {
+            (Some((model, _)), _) => Backing::Model(model.clone()),
+            (None, Some(fault)) => Backing::Missing(fault.message.clone()),
+            (None, None) => Backing::Missing("no model package has this task".to_owned()),
+        }
+    }
+}
+
+fn check_golden(engine: &Engine) -> Result<(), String> {
+    let report = engine.golden().map_err(|error| error.to_string())?;
+    let failed = report.tasks.iter().find(|task| !task.failures.is_empty());
+    failed.map_or(Ok(()), |task| {
+        let (failures, texts) = (task.failures.len(), task.texts);
+        Err(format!("{failures} of {texts} golden vectors of task '{}' do not come out", task.task))
+    })
+}
+
+impl Model {
+    /// A view in the terms of the decision path.
+    pub(super) fn view(&self, view: View) -> ModelView {
+        match view {
+            View::Label { probabilities, familiarity } => ModelView::Labels {
+                labels: Arc::clone(&self.labels),
+                probabilities,
+                familiar: self.familiarity_min.is_none_or(|min| familiarity >= min),
+            },
+            View::Spans { spans, confidence } => {
+                let position = |chars: usize| u32::try_from(chars).unwrap_or(u32::MAX);
+                let field = |span: landfall_models::Span| FieldView {
+                    label: self.labels.get(span.label).cloned().unwrap_or_default(),
+                    start: position(span.start),
+                    end: position(span.end),
+                    confidence: span.confidence,
+                };
+                ModelView::Spans { spans: spans.into_iter().map(field).collect(), confidence }
+            }
+        }
+    }
+}
+
+/// First eight bytes of a digest.
+pub(super) fn shorten(digest: [u8; 32]) -> ShortDigest {
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    ShortDigest([a, b, c, d, e, f, g, h])
+}

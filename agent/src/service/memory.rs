@@ -1,0 +1,36 @@
+//! How much memory this process takes, as Linux tells it.
+
+/// Resident memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Now.
+    pub(crate) resident_bytes: u64,
+    /// At its peak.
+    pub(crate) peak_bytes: u64,
+}
+
+/// Of this process; `None` where there is no `/proc`.
+pub(crate) fn of_this_process() -> Option<Memory> {
+    parse(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+fn parse(status: &str) -> Option<Memory> {
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    };
+    Some(Memory { resident_bytes: bytes("VmRSS:")?, peak_bytes: bytes("VmHWM:")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_linux_writes() {
+        let text = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
+        assert_eq!(parse(text), Some(Memory { resident_bytes: 1 << 20, peak_bytes: 2 << 20 }));
+        assert_eq!(parse("Name:\tx\n"), None);
+    }
+}

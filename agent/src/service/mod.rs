@@ -1,0 +1,211 @@
+//! The running agent: starts its parts in order, and stops them in order.
+//!
+//! Start: configuration, models, store, intakes, sync. Stop: intakes, what has begun, sync,
+//! store. Invariants: a missing hub, link or model package never keeps the agent from deciding;
+//! at a graceful stop, whoever was promised a reply gets it.
+
+mod announce;
+pub(crate) mod memory;
+mod open;
+mod run_file;
+
+pub use open::{Opened, StartError, open, tasks};
+pub use run_file::RunFile;
+pub(crate) use run_file::replace;
+
+use crate::config::Config;
+use crate::http::{self, App, Limited};
+use crate::pipeline::{Pipeline, now_ms};
+use crate::spool::Spool;
+use crate::sync::{Identity, LinkStatus, Sync, SyncConfig};
+use landfall_wire::id::{DeviceId, ShortDigest};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long a graceful stop may take before what has not ended is abandoned: less than the 90 s
+/// after which systemd kills. Nothing acknowledged is lost by that; it is durable already.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// Runtime threads: one waits on sockets while the other writes; models have their own.
+const RUNTIME_THREADS: usize = 2;
+
+/// What status pages show beyond pipeline and store.
+#[derive(Clone)]
+pub struct Overview {
+    /// Random, made at each start.
+    pub instance: String,
+    /// The device's name, with an identity.
+    pub device: Option<DeviceId>,
+    /// Digest of the configuration.
+    pub config: ShortDigest,
+    /// Wall clock of the start, milliseconds since 1970.
+    pub started_ms: u64,
+    /// The start.
+    pub started: Instant,
+    /// What a person should look at.
+    pub faults: Arc<[String]>,
+    link: watch::Receiver<Option<LinkStatus>>,
+}
+
+impl Overview {
+    /// The state of the link, if the agent has a hub.
+    pub fn link(&self) -> Option<LinkStatus> {
+        self.link.borrow().clone()
+    }
+}
+
+/// The intakes of a started agent.
+struct Intakes {
+    http: Option<(SocketAddr, JoinHandle<std::io::Result<()>>)>,
+    spool: Option<JoinHandle<()>>,
+}
+
+/// Makes the runtime that agent and command line share.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_name("agent")
+        .enable_all()
+        .build()
+}
+
+/// Runs until SIGTERM or SIGINT. `ready` is called once, with the HTTP address, when requests
+/// are taken. Blocking.
+///
+/// # Errors
+/// [`StartError`]: what kept it from starting.
+pub fn run(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result<(), StartError> {
+    let runtime = runtime().map_err(StartError::system("start threads"))?;
+    let done = runtime.block_on(serve(config, ready));
+    // A worker that is stuck in a system call must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result<(), StartError> {
+    // Before anything else, so that a signal during the start stops it gracefully too.
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(StartError::system("take signals"))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(StartError::system("take signals"))?;
+    let Opened { config, pipeline, mut faults } =
+        tokio::task::spawn_blocking(|| open(config)).await.map_err(StartError::panicked)??;
+    let store = pipeline.store().clone();
+    let identity = load_identity(&config, &mut faults);
+    let (stop, stopping) = watch::channel(false);
+    let (link_out, link) = watch::channel(None);
+    let overview = Overview {
+        instance: instance(),
+        device: identity.as_ref().map(|(identity, _)| identity.device.clone()),
+        config: config.digest,
+        started_ms: now_ms(),
+        started: Instant::now(),
+        faults: faults.into(),
+        link,
+    };
+    let app = App { pipeline: pipeline.clone(), overview: overview.clone(), stopping };
+    let intakes = start_intakes(&config, &app).await?;
+    let http = intakes.http.as_ref().map(|(address, _)| *address);
+    let tasks = pipeline.tasks().values();
+    if let Err(error) = announce::announce(&store, &config.data_dir, config.digest, tasks).await {
+        tracing::warn!(%error, "the start is not announced to the hub");
+    }
+    let sync = identity.map(|(identity, sync_config)| {
+        let sync = Sync::start(store.clone(), identity, sync_config);
+        tokio::spawn(forward(sync.status(), link_out));
+        sync
+    });
+    let run = RunFile { pid: std::process::id(), http, instance: overview.instance };
+    run.write(&config.data_dir).map_err(StartError::system("write run.json in data_dir"))?;
+    ready(http);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    let stopped = stop_all(stop, intakes, sync, &pipeline);
+    if tokio::time::timeout(STOP_MAX, stopped).await.is_err() {
+        tracing::warn!(secs = STOP_MAX.as_secs(), "not everything ended in time; left it");
+    }
+    RunFile::remove(&config.data_dir);
+    Ok(())
+}
+
+async fn start_intakes(config: &Config, app: &App) -> Result<Intakes, StartError> {
+    let mut intakes = Intakes { http: None, spool: None };
+    if let Some(spool) = &config.spool {
+        let spool = Spool::open(spool, app.pipeline.clone(), app.stopping.clone());
+        let spool = spool.map_err(StartError::Spool)?;
+        intakes.spool = Some(tokio::task::spawn_blocking(move || spool.run()));
+    }
+    if let Some(http) = &config.http {
+        let bound = TcpListener::bind(http.listen).await;
+        let listener = bound.map_err(|source| StartError::Listen { at: http.listen, source })?;
+        let address = listener.local_addr().map_err(StartError::system("read a port"))?;
+        let serve = http::serve(Limited::new(listener), app.clone());
+        intakes.http = Some((address, tokio::spawn(serve)));
+    }
+    Ok(intakes)
+}
+
+async fn stop_all(
+    stop: watch::Sender<bool>,
+    intakes: Intakes,
+    sync: Option<Sync>,
+    pipeline: &Pipeline,
+) {
+    stop.send_replace(true);
+    if let Some((_, http)) = intakes.http {
+        match http.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the HTTP intake ended with an error"),
+            Err(error) => tracing::error!(%error, "the HTTP intake ended unexpectedly"),
+        }
+    }
+    if let Some(spool) = intakes.spool
+        && let Err(error) = spool.await
+    {
+        tracing::error!(%error, "the spool ended unexpectedly; its files stay in place");
+    }
+    if let Some(sync) = sync {
+        sync.stop().await;
+    }
+    pipeline.store().close().await;
+}
+
+/// Without a usable identity the agent decides and queues; the hub hears of it later.
+fn load_identity(config: &Config, faults: &mut Vec<String>) -> Option<(Identity, SyncConfig)> {
+    let hub = config.hub.as_ref()?;
+    let sync = SyncConfig { address: hub.address.clone(), ..SyncConfig::default() };
+    match Identity::load(&hub.identity) {
+        Ok(identity) => Some((identity, sync)),
+        Err(error) => {
+            let remedy = error.remedy();
+            tracing::error!(%error, remedy, "no identity for the hub; records are only queued");
+            faults.push(format!("no link to the hub: {error}; {remedy}"));
+            None
+        }
+    }
+}
+
+async fn forward(mut from: watch::Receiver<LinkStatus>, to: watch::Sender<Option<LinkStatus>>) {
+    loop {
+        to.send_replace(Some(from.borrow_and_update().clone()));
+        if from.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn instance() -> String {
+    // Without randomness the start time still tells instances apart.
+    format!("{:016x}", getrandom::u64().unwrap_or_else(|_| now_ms()))
+}

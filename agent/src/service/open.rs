@@ -1,0 +1,113 @@
+//! Models, tasks and store, as `run`, `ask` and `batch` all need them.
+
+use crate::config::{Config, ConfigError};
+use crate::pipeline::{Models, Pipeline, Task};
+use crate::spool::SpoolError;
+use crate::store::{Store, StoreConfig, StoreError};
+use std::net::SocketAddr;
+
+/// What keeps the agent from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration does not fit its models.
+    #[error("{0}")]
+    Config(ConfigError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The HTTP address cannot be taken.
+    #[error("cannot listen on {at}: {source}")]
+    Listen {
+        /// The address.
+        at: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The spool cannot be set up.
+    #[error(transparent)]
+    Spool(SpoolError),
+    /// The system refused something basic.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// A bug; the log has the panic.
+    #[error("the start failed unexpectedly")]
+    Panicked,
+}
+
+impl StartError {
+    /// What helps, where something is known to.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            StartError::Store(error) => Some(error.remedy()),
+            StartError::Listen { .. } => {
+                Some("stop what listens there, or change http.listen (port 0 takes a free one)")
+            }
+            StartError::Spool(_) => {
+                Some("check that spool.dir exists and that this user may write to it")
+            }
+            // Each problem of a configuration has its own.
+            StartError::Config(_) | StartError::System { .. } | StartError::Panicked => None,
+        }
+    }
+
+    pub(super) fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+        move |source| StartError::System { what, source }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
+    pub(super) fn panicked(_: tokio::task::JoinError) -> StartError {
+        StartError::Panicked
+    }
+}
+
+/// Ready to decide.
+pub struct Opened {
+    /// As it was read.
+    pub config: Config,
+    /// The decision path, with the store open.
+    pub pipeline: Pipeline,
+    /// What a person should look at.
+    pub faults: Vec<String>,
+}
+
+/// Loads models, joins them with the tasks, and opens the store. Blocking; needs a runtime.
+///
+/// # Errors
+/// [`StartError`]; a model package that fails is a fault, not an error.
+pub fn open(config: Config) -> Result<Opened, StartError> {
+    let models = Models::load(&config.models);
+    let mut faults = Vec::new();
+    for fault in &models.faults {
+        let (message, remedy) = (&fault.message, &fault.remedy);
+        tracing::error!(message, remedy, "a model package is not used");
+        faults.push(format!("{message}; {remedy}"));
+    }
+    let tasks = tasks(&config, &models).map_err(StartError::Config)?;
+    let bounds = StoreConfig::new(config.store.bytes_max);
+    let (store, found) = Store::open(&config.data_dir, bounds).map_err(StartError::Store)?;
+    if found.damaged > 0 {
+        let (damaged, salvaged, lost) = (found.damaged, found.salvaged, found.lost);
+        faults.push(format!(
+            "{damaged} part(s) of the store were damaged: {salvaged} records salvaged, {lost} lost"
+        ));
+    }
+    let pipeline = Pipeline::start(tasks, config.digest, store);
+    let pipeline = pipeline.map_err(StartError::system("start the model's thread"))?;
+    Ok(Opened { config, pipeline, faults })
+}
+
+/// Joins every configured task with what the packages have.
+///
+/// # Errors
+/// Every setting that does not fit its model.
+pub fn tasks(config: &Config, models: &Models) -> Result<Vec<Task>, ConfigError> {
+    let policies = config.policies(|task| models.facts(task))?;
+    let backings = config.tasks.iter().map(|task| models.backing(&task.model));
+    let tasks = policies.into_iter().zip(backings);
+    Ok(tasks.map(|(policy, backing)| Task { policy, backing }).collect())
+}
