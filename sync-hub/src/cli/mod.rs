@@ -1,18 +1,60 @@
 //! The commands. Exit codes: 0 done, 1 failed, 2 wrong usage or invalid configuration.
+//!
+//! Commands work on the data directory itself, whether a hub runs on it or not; a running one
+//! notices within a tenth of a second.
 
 mod args;
+mod desk;
+mod failure;
+mod lists;
+mod out;
+mod people;
+mod run;
 
+use args::{Cli, Command};
 use clap::Parser;
+use failure::Failure;
+use rusqlite::Connection;
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs the command line; the first argument is the program's name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match args::Cli::try_parse_from(args) {
-        Ok(_cli) => ExitCode::SUCCESS,
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
         Err(error) => {
+            // To standard error, or for --help and --version to standard output.
             let _ = error.print();
-            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let data = &cli.data;
+    let outcome = match cli.command {
+        Command::Run(args) => run::run(data, &args),
+        Command::Enroll(args) => people::enroll(data, &args),
+        Command::Revoke { device } => people::revoke(data, &device),
+        Command::Devices { json } => lists::devices(data, json),
+        Command::Escalations(command) => desk::escalations(data, command),
+        Command::Outcomes(args) => lists::outcomes(data, args),
+        Command::Stats { json } => lists::stats(data, json),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out::error(&failure);
+            ExitCode::from(failure.exit_code)
         }
     }
+}
+
+/// Opens the database of a data directory that must exist: a mistyped path makes no new hub.
+fn open(data: &Path) -> Result<Connection, Failure> {
+    if !data.join(crate::database::FILE).is_file() {
+        return Err(Failure::new(
+            format!("{} holds no hub", data.display()),
+            "pass the hub's directory with --data, or start one with `landfall-hub run`",
+        ));
+    }
+    Ok(crate::database::open(data)?)
 }

@@ -1,0 +1,131 @@
+//! `escalations list | show | answer`.
+
+use super::args::{AnswerArgs, DecisionArgs, EscalationsCommand, StateFilter};
+use super::failure::Failure;
+use super::lists::decision;
+use super::{open, out};
+use crate::database::commands::{GiveAnswer, GiveAnswerError};
+use crate::database::queries::{self, Page};
+use crate::database::views::EscalationView;
+use crate::database::{self};
+use crate::hub::{is_running, now_ms};
+use landfall_hub_core::desk::{Draft, DraftDecision, State};
+use serde_json::json;
+use std::path::Path;
+
+pub(super) fn escalations(data: &Path, command: EscalationsCommand) -> Result<(), Failure> {
+    match command {
+        EscalationsCommand::List { state, device, limit, json } => {
+            let state = match state {
+                StateFilter::Open => Some(State::Open),
+                StateFilter::Answered => Some(State::Answered),
+                StateFilter::Delivered => Some(State::Delivered),
+                StateFilter::Expired => Some(State::Expired),
+                StateFilter::All => None,
+            };
+            list(data, &Page { device, state, limit, ..Page::default() }, json)
+        }
+        EscalationsCommand::Show { escalation, json } => {
+            let (device, ticket) = (escalation.device, escalation.ticket);
+            let found = queries::escalation(&open(data)?, &device, ticket)?
+                .ok_or(GiveAnswerError::NotFound { device, ticket })?;
+            if json {
+                out::json(&found);
+            } else {
+                show(&found);
+            }
+            Ok(())
+        }
+        EscalationsCommand::Answer(args) => answer(data, args),
+    }
+}
+
+fn list(data: &Path, page: &Page, json: bool) -> Result<(), Failure> {
+    let found = queries::escalations(&open(data)?, page)?;
+    if json {
+        out::json(&json!({ "escalations": found.rows, "next": found.next }));
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = found
+        .rows
+        .into_iter()
+        .map(|row| {
+            vec![
+                format!("{}/{}", row.device, row.ticket),
+                row.state,
+                row.task,
+                row.reason,
+                decision(row.provisional.as_ref()),
+                row.text.unwrap_or_default(),
+            ]
+        })
+        .collect();
+    out::table(&["ESCALATION", "STATE", "TASK", "WHY", "GUESS", "TEXT"], &rows);
+    if found.next.is_some() {
+        out::note("there are more: raise --limit");
+    }
+    Ok(())
+}
+
+fn show(escalation: &EscalationView) {
+    let EscalationView { device, ticket, .. } = escalation;
+    let mut rows = vec![
+        ("escalation", format!("{device}/{ticket}")),
+        ("state", escalation.state.clone()),
+        ("task", escalation.task.clone()),
+        ("why", escalation.reason.clone()),
+        ("asked", escalation.at.clone()),
+        ("text", escalation.text.clone().unwrap_or_else(|| "(did not leave the device)".into())),
+        ("guess", decision(escalation.provisional.as_ref())),
+        ("labels", escalation.labels.join(", ")),
+    ];
+    if let Some(answer) = &escalation.answer {
+        rows.extend([
+            ("answer", decision(Some(&answer.decision))),
+            ("by", format!("{} at {}", answer.by, answer.at)),
+            ("note", answer.note.clone().unwrap_or_default()),
+            ("delivered", answer.delivered_at.clone().unwrap_or_else(|| "not yet".into())),
+        ]);
+    }
+    for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
+        out::line(format!("{name:12} {value}"));
+    }
+}
+
+fn answer(data: &Path, args: AnswerArgs) -> Result<(), Failure> {
+    let AnswerArgs { escalation, decision, by, note } = args;
+    let draft = Draft { decision: draft(decision)?, by, note };
+    let command = GiveAnswer {
+        device: escalation.device.clone(),
+        ticket: escalation.ticket,
+        draft,
+        now_ms: now_ms(),
+    };
+    let checked = database::apply(&mut open(data)?, &command)??;
+    if let Some(warning) = checked.warning {
+        out::note(&warning);
+    }
+    let when = if is_running(data) {
+        "the hub delivers it as soon as the device is connected"
+    } else {
+        "it is delivered when the hub runs"
+    };
+    out::line(format!("answered {}/{}; {when}", escalation.device, escalation.ticket));
+    Ok(())
+}
+
+fn draft(args: DecisionArgs) -> Result<DraftDecision, Failure> {
+    match (args.label, args.fields) {
+        (Some(label), _) => Ok(DraftDecision::Label(label)),
+        (None, Some(fields)) => {
+            serde_json::from_str(&fields).map(DraftDecision::Fields).map_err(|error| {
+                Failure::usage(
+                    format!("--fields: {error}"),
+                    r#"pass a list such as [{"label": "Item", "value": "pump"}]"#,
+                )
+            })
+        }
+        // The parser lets exactly one of the three through.
+        (None, None) => Ok(DraftDecision::OutOfScope),
+    }
+}

@@ -1,0 +1,113 @@
+//! A command failed: what to print, and the exit code.
+
+use crate::database::DbError;
+use crate::database::commands::GiveAnswerError;
+use crate::hub::HubError;
+use crate::identity::{EnrollError, IdentityError};
+use crate::web::WebError;
+
+/// Failed; the message says why.
+const FAILED: u8 = 1;
+/// Wrong usage or invalid configuration.
+const USAGE: u8 = 2;
+
+/// Why a command failed, and what to do about it.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) message: String,
+    pub(super) remedy: String,
+    pub(super) exit_code: u8,
+}
+
+impl Failure {
+    pub(super) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Failure {
+        Failure { message: message.into(), remedy: remedy.into(), exit_code: FAILED }
+    }
+
+    pub(super) fn usage(message: impl Into<String>, remedy: impl Into<String>) -> Failure {
+        Failure { exit_code: USAGE, ..Failure::new(message, remedy) }
+    }
+}
+
+impl From<DbError> for Failure {
+    fn from(error: DbError) -> Failure {
+        let remedy = match &error {
+            DbError::Full { .. } => "free disk space; nothing was changed",
+            DbError::Sqlite { .. } => "check that the data directory is readable and writable",
+            DbError::Newer { .. }
+            | DbError::JournalMode(_)
+            | DbError::Thread(_)
+            | DbError::Panicked
+            | DbError::Closed => "",
+        };
+        Failure::new(error.to_string(), remedy)
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Failure {
+        DbError::new("read", error).into()
+    }
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Failure {
+        let remedy = match &error {
+            IdentityError::File { .. } => "check the path, its owner and the free space",
+            IdentityError::Damaged { .. } => "restore the file from a backup",
+            IdentityError::Issue(_) => "check the names: a host is a DNS name or an address",
+            IdentityError::Random(_) => "",
+        };
+        Failure::new(error.to_string(), remedy)
+    }
+}
+
+impl From<EnrollError> for Failure {
+    fn from(error: EnrollError) -> Failure {
+        let message = error.to_string();
+        match error {
+            EnrollError::Elsewhere { .. } => Failure::new(
+                message,
+                "use the directory that it was written to, or --renew for a new certificate",
+            ),
+            EnrollError::Revoked(_) => {
+                Failure::new(message, "--renew issues a new certificate and lets it in again")
+            }
+            EnrollError::Occupied(_) => Failure::new(message, "choose another directory"),
+            EnrollError::Identity(error) => error.into(),
+            EnrollError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Failure {
+        let message = error.to_string();
+        match error {
+            HubError::Running(_) => Failure::new(message, "stop it, or use another --data"),
+            HubError::Lock { .. } => Failure::new(message, "check the directory and its owner"),
+            HubError::Identity(error) => error.into(),
+            HubError::Database(error) => error.into(),
+            HubError::Endpoint(_) => {
+                Failure::new(message, "choose another --listen, or stop what uses the port")
+            }
+            HubError::Web(WebError::NotLoopback(_)) => Failure::usage(
+                message,
+                "use 127.0.0.1, and an SSH tunnel (ssh -L 8080:127.0.0.1:8080 HUB) from elsewhere",
+            ),
+            HubError::Web(WebError::Listen { .. }) => {
+                Failure::new(message, "choose another --web, or stop what uses the port")
+            }
+        }
+    }
+}
+
+impl From<GiveAnswerError> for Failure {
+    fn from(error: GiveAnswerError) -> Failure {
+        let remedy = match &error {
+            GiveAnswerError::NotFound { .. } => "`landfall-hub escalations list` shows them",
+            GiveAnswerError::Answer(_) => "`landfall-hub escalations show` tells what is asked",
+        };
+        Failure::new(error.to_string(), remedy)
+    }
+}

@@ -1,0 +1,79 @@
+//! `enroll` and `revoke`.
+
+use super::args::EnrollArgs;
+use super::failure::Failure;
+use super::{open, out};
+use crate::database::commands::{Revoke, Revoked};
+use crate::database::{self, queries};
+use crate::hub::{is_running, now_ms};
+use crate::identity::{Authority, Enrolled, HubAddress, Request, enroll as issue};
+use landfall_wire::id::DeviceId;
+use std::path::Path;
+
+/// Where devices look for a hub that has never run and was told no name.
+const ADDRESS_DEFAULT: &str = "localhost:8883";
+
+pub(super) fn enroll(data: &Path, args: &EnrollArgs) -> Result<(), Failure> {
+    let hub = match &args.hub {
+        Some(hub) => hub.clone(),
+        None => last_address(data)?,
+    };
+    let request = Request {
+        device: args.device.clone(),
+        out: args.out.clone(),
+        hub: hub.clone(),
+        days: args.days,
+        renew: args.renew,
+    };
+    let device = &args.device;
+    let at = args.out.display();
+    match issue(data, &request, now_ms())? {
+        Enrolled::Issued { expires_at } => {
+            out::line(format!("enrolled {device} for {hub}, until {expires_at}"));
+            out::line(format!("identity in {at}: put it on the box, and nowhere else"));
+        }
+        Enrolled::Already { expires_at } => {
+            out::line(format!(
+                "{device} is enrolled already, until {expires_at}, and its identity is in {at}; \
+                 --renew issues a new one"
+            ));
+        }
+    }
+    if !Authority::open(data, now_ms())?.server_names(hub.host())? {
+        out::note(&format!(
+            "the hub's certificate does not name {0} yet: start it with --name {0}, or devices \
+             will not trust it",
+            hub.host()
+        ));
+    }
+    Ok(())
+}
+
+fn last_address(data: &Path) -> Result<HubAddress, Failure> {
+    let known = if data.join(database::FILE).is_file() {
+        queries::address(&database::open(data)?)?
+    } else {
+        None
+    };
+    let address = known.as_deref().unwrap_or(ADDRESS_DEFAULT);
+    address.parse().map_err(|error: String| Failure::new(error, "pass --hub HOST:PORT"))
+}
+
+pub(super) fn revoke(data: &Path, device: &DeviceId) -> Result<(), Failure> {
+    let mut books = open(data)?;
+    let command = Revoke { device: device.clone(), now_ms: now_ms() };
+    match database::apply(&mut books, &command)? {
+        Revoked::Now => {
+            let when = if is_running(data) { "is cut off now" } else { "cannot connect again" };
+            out::line(format!("revoked {device}: it {when}"));
+        }
+        Revoked::Already => out::line(format!("{device} was revoked already")),
+        Revoked::Unknown => {
+            return Err(Failure::new(
+                format!("there is no device {device}"),
+                "`landfall-hub devices` lists them",
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! A tiny device: rumqttc, real TLS, and frames by hand.
+
+use crate::process::{DEADLINE, Hub};
+use landfall_wire::frame::{Batch, Frame, Hello, Position, Welcome};
+use landfall_wire::id::{Confidence, Epoch, ShortDigest, Ticket};
+use landfall_wire::limits::PACKET_BYTES_MAX;
+use landfall_wire::record::{
+    Decision, Escalation, EscalationReason, Event as DeviceEvent, Mechanism, Outcome, Record,
+    RedactedText, StreamId, TaskKind, Verdict,
+};
+use rumqttc::mqttbytes::v4::Packet;
+use rumqttc::{
+    AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, QoS, TlsConfiguration, Transport,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// TLS as a device does it; without an identity if `with_identity` is false.
+pub fn tls(identity: &Path, with_identity: bool) -> rustls::ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(identity.join("ca.pem")).unwrap()).unwrap();
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    if !with_identity {
+        return builder.with_no_client_auth();
+    }
+    let certificate = CertificateDer::from_pem_file(identity.join("device.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(identity.join("device.key")).unwrap();
+    builder.with_client_auth_cert(vec![certificate], key).unwrap()
+}
+
+/// A TLS connection without MQTT, for what no client would send.
+pub async fn raw(hub: &Hub, name: &str) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let config = Arc::new(tls(&hub.identity(name), true));
+    let stream = TcpStream::connect(hub.mqtt()).await.unwrap();
+    let server = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
+    tokio_rustls::TlsConnector::from(config).connect(server, stream).await.unwrap()
+}
+
+pub struct Device {
+    pub name: String,
+    client: AsyncClient,
+    events: EventLoop,
+    pub pubacks: usize,
+}
+
+impl Device {
+    /// Starts a connection with the identity in a directory; nothing has happened yet.
+    pub fn with_identity(hub: &Hub, name: &str, config: rustls::ClientConfig) -> Device {
+        let mut options = MqttOptions::new(name, "127.0.0.1", hub.mqtt().port());
+        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(Arc::new(config))));
+        options.set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
+        options.set_keep_alive(Duration::from_secs(60));
+        let (client, events) = AsyncClient::new(options, 64);
+        Device { name: name.to_owned(), client, events, pubacks: 0 }
+    }
+
+    /// Connects and subscribes.
+    pub async fn connect(hub: &Hub, name: &str) -> Device {
+        let mut device = Device::with_identity(hub, name, tls(&hub.identity(name), true));
+        device.client.subscribe(device.topic("down"), QoS::AtLeastOnce).await.unwrap();
+        loop {
+            if let Packet::SubAck(_) = device.packet().await.expect("the hub lets it in") {
+                return device;
+            }
+        }
+    }
+
+    /// Connects, subscribes and greets.
+    pub async fn greeted(hub: &Hub, name: &str, up: Vec<Position>) -> (Device, Welcome) {
+        let mut device = Device::connect(hub, name).await;
+        let welcome = device.greet(up, None).await;
+        (device, welcome)
+    }
+
+    pub async fn greet(&mut self, up: Vec<Position>, answers: Option<Position>) -> Welcome {
+        let hello = Hello { version: "test".into(), at_ms: 1_780_000_000_000, up, answers };
+        self.send(&Frame::Hello(hello)).await;
+        match self.frame().await {
+            Frame::Welcome(welcome) => welcome,
+            other => panic!("not a welcome: {other:?}"),
+        }
+    }
+
+    pub fn topic(&self, direction: &str) -> String {
+        format!("landfall/1/{}/{direction}", self.name)
+    }
+
+    pub async fn send(&mut self, frame: &Frame) {
+        self.publish(&self.topic("up"), frame.encode().unwrap()).await;
+    }
+
+    pub async fn publish(&mut self, topic: &str, payload: Vec<u8>) {
+        self.client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
+    }
+
+    pub async fn subscribe(&mut self, topic: &str) {
+        self.client.subscribe(topic, QoS::AtLeastOnce).await.unwrap();
+    }
+
+    /// The next packet from the hub.
+    pub async fn packet(&mut self) -> Result<Packet, ConnectionError> {
+        let next = async {
+            loop {
+                if let Event::Incoming(packet) = self.events.poll().await? {
+                    return Ok(packet);
+                }
+            }
+        };
+        let packet = timeout(DEADLINE, next).await.expect("a packet or an end in time")?;
+        self.pubacks += usize::from(matches!(packet, Packet::PubAck(_)));
+        Ok(packet)
+    }
+
+    /// The next frame from the hub.
+    pub async fn frame(&mut self) -> Frame {
+        loop {
+            if let Packet::Publish(publish) = self.packet().await.expect("still connected") {
+                assert_eq!(publish.topic, self.topic("down"));
+                return Frame::decode(&publish.payload).unwrap();
+            }
+        }
+    }
+
+    /// Waits until the hub acknowledges everything below `next`.
+    pub async fn acked(&mut self, stream: StreamId, next: u64) {
+        loop {
+            match self.frame().await {
+                Frame::Ack(position) if position.stream == stream && position.next >= next => {
+                    assert_eq!(position.next, next);
+                    return;
+                }
+                Frame::Ack(_) => {}
+                other => panic!("not an acknowledgement: {other:?}"),
+            }
+        }
+    }
+
+    /// Waits until the hub ends the connection.
+    pub async fn ended(&mut self) -> ConnectionError {
+        loop {
+            if let Err(error) = self.packet().await {
+                return error;
+            }
+        }
+    }
+
+    /// Sends what is queued, without waiting for what it leads to.
+    pub async fn flush(&mut self) {
+        loop {
+            match timeout(DEADLINE, self.events.poll()).await.expect("in time").unwrap() {
+                Event::Outgoing(rumqttc::Outgoing::Publish(_)) => return,
+                Event::Outgoing(_) | Event::Incoming(_) => {}
+            }
+        }
+    }
+}
+
+pub const EPOCH: Epoch = Epoch(0xabcd);
+
+pub fn at(stream: StreamId, next: u64) -> Position {
+    Position { stream, epoch: EPOCH, next }
+}
+
+pub fn outcome(seq: u64, text: &str) -> Record {
+    Record::Outcome(Outcome {
+        task: "failure-mode".parse().unwrap(),
+        caller_id: Some(format!("wo-{seq}")),
+        at_ms: 1_780_000_000_000 + seq,
+        mechanism: Mechanism::Model,
+        verdict: Verdict::Answered,
+        decision: Some(Decision::Label("Leaking".into())),
+        confidence: Confidence::from_basis_points(9_100),
+        package: ShortDigest::default(),
+        config: ShortDigest::default(),
+        decide_us: 1_900,
+        text: Some(RedactedText::new(text)),
+        meta: vec![("asset".into(), "P-101".into())],
+    })
+}
+
+pub fn escalation(task: &str, text: &str) -> Record {
+    Record::Escalation(Escalation {
+        outcome_seq: 0,
+        task: task.parse().unwrap(),
+        at_ms: 1_780_000_000_000,
+        reason: EscalationReason::LowConfidence,
+        text: Some(RedactedText::new(text)),
+        provisional: Some(Decision::Label("Leaking".into())),
+        candidates: vec![("Leaking".into(), Confidence::from_basis_points(4_000))],
+        meta: vec![],
+        ttl_secs: 3_600,
+    })
+}
+
+pub fn task(name: &str, kind: TaskKind, labels: &[&str]) -> Record {
+    Record::Event(DeviceEvent::Task {
+        task: name.parse().unwrap(),
+        kind,
+        labels: labels.iter().map(|&label| label.to_owned()).collect(),
+        package: "maintenance 0.1.0".into(),
+    })
+}
+
+pub fn expired(seq: u64) -> Record {
+    Record::Event(DeviceEvent::Expired { ticket: Ticket { epoch: EPOCH, seq } })
+}
+
+pub fn batch(stream: StreamId, first: u64, records: &[Record]) -> Frame {
+    let records = records.iter().map(|record| record.encode().unwrap()).collect();
+    raw_batch(stream, first, records)
+}
+
+pub fn raw_batch(stream: StreamId, first: u64, records: Vec<Vec<u8>>) -> Frame {
+    Frame::Batch(Batch { stream, epoch: EPOCH, floor: 0, first, records })
+}
+
+/// Outcomes `first..end`, each with its own text.
+pub fn outcomes(first: u64, end: u64) -> Frame {
+    let records: Vec<Record> =
+        (first..end).map(|seq| outcome(seq, &format!("pump {seq} leaks"))).collect();
+    batch(StreamId::Outcome, first, &records)
+}

@@ -1,0 +1,246 @@
+//! A hub process on its own directory and ports, and the commands beside it.
+
+use landfall_hub::database::queries;
+use landfall_hub::database::views::{EscalationView, Stats};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_landfall-hub");
+
+/// Nothing here takes longer on a loaded machine.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A hub's directory, and the hub while it runs.
+pub struct Hub {
+    dir: tempfile::TempDir,
+    process: Option<Running>,
+}
+
+struct Running {
+    child: Child,
+    mqtt: SocketAddr,
+    web: SocketAddr,
+}
+
+impl Hub {
+    pub fn new() -> Hub {
+        Hub { dir: tempfile::tempdir().unwrap(), process: None }
+    }
+
+    /// A new hub, running, with these devices enrolled.
+    pub fn with_devices(names: &[&str]) -> Hub {
+        let mut hub = Hub::new();
+        for name in names {
+            hub.enroll(name);
+        }
+        hub.start();
+        hub
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The identity of an enrolled device.
+    pub fn identity(&self, name: &str) -> PathBuf {
+        self.path("identities").join(name)
+    }
+
+    pub fn enroll(&self, name: &str) {
+        let out = self.identity(name);
+        self.run_ok(&["enroll", name, "--out", out.to_str().unwrap(), "--hub", "127.0.0.1:1"]);
+    }
+
+    pub fn start(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut child = Command::new(BINARY)
+            .args(["run", "--listen", "127.0.0.1:0", "--web", "127.0.0.1:0", "--data"])
+            .arg(self.data())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = |key: &str| {
+            let found = line.split_whitespace().find_map(|word| word.strip_prefix(key));
+            found
+                .and_then(|text| text.parse().ok())
+                .unwrap_or_else(|| panic!("no {key} in ready line {line:?}; log:\n{}", self.log()))
+        };
+        let (mqtt, web) = (address("mqtt="), address("web="));
+        self.process = Some(Running { child, mqtt, web });
+    }
+
+    fn running(&self) -> &Running {
+        self.process.as_ref().expect("the hub runs")
+    }
+
+    pub fn mqtt(&self) -> SocketAddr {
+        self.running().mqtt
+    }
+
+    pub fn web(&self) -> SocketAddr {
+        self.running().web
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.running().child.id()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let mut running = self.process.take().expect("the hub runs");
+        running.child.kill().unwrap();
+        running.child.wait().unwrap();
+    }
+
+    /// SIGTERM; it must end by itself and well.
+    pub fn stop(&mut self) {
+        let mut running = self.process.take().expect("the hub runs");
+        let pid = running.child.id().to_string();
+        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        let status = wait_for("the hub to stop", || running.child.try_wait().unwrap());
+        assert!(status.success(), "{status}; log:\n{}", self.log());
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Runs a command on this hub's directory.
+    pub fn run(&self, args: &[&str]) -> Output {
+        Command::new(BINARY).args(args).arg("--data").arg(self.data()).output().unwrap()
+    }
+
+    /// Runs a command that must succeed; returns its standard output.
+    pub fn run_ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command that must fail; returns its exit code and standard error.
+    pub fn run_err(&self, args: &[&str]) -> (i32, String) {
+        let output = self.run(args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{args:?} succeeded");
+        assert!(stderr.contains("error: "), "{stderr}");
+        (output.status.code().unwrap(), stderr)
+    }
+
+    pub fn database(&self) -> rusqlite::Connection {
+        landfall_hub::database::open(&self.data()).unwrap()
+    }
+
+    pub fn stats(&self) -> Stats {
+        queries::stats(&self.database()).unwrap()
+    }
+
+    /// Waits until the totals are as wanted.
+    pub fn wait_stats(&self, what: &str, wanted: impl Fn(&Stats) -> bool) -> Stats {
+        let database = self.database();
+        wait_with(what, || {
+            let stats = queries::stats(&database).unwrap();
+            if wanted(&stats) { Ok(stats) } else { Err(format!("{stats:?}")) }
+        })
+    }
+
+    pub fn escalation(&self, device: &str, ticket: &str) -> EscalationView {
+        let (device, ticket) = (device.parse().unwrap(), ticket.parse().unwrap());
+        queries::escalation(&self.database(), &device, ticket).unwrap().expect("it is there")
+    }
+
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let response = agent().get(self.url(path)).call().unwrap();
+        (response.status().as_u16(), response.into_body().read_to_string().unwrap())
+    }
+
+    pub fn get_json(&self, path: &str) -> Value {
+        let (status, body) = self.get(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    pub fn post_json(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = agent().post(self.url(path)).content_type("application/json");
+        let response = request.send(body.to_string()).unwrap();
+        let status = response.status().as_u16();
+        let text = response.into_body().read_to_string().unwrap();
+        (status, serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")))
+    }
+
+    /// Posts a form as a browser would.
+    pub fn post_form(&self, path: &str, body: &str) -> (u16, String) {
+        let request = agent()
+            .post(self.url(path))
+            .content_type("application/x-www-form-urlencoded")
+            .header("Origin", format!("http://{}", self.web()));
+        let response = request.send(body).unwrap();
+        (response.status().as_u16(), response.into_body().read_to_string().unwrap())
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.web())
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        if let Some(mut running) = self.process.take() {
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("log of the hub:\n{}", self.log());
+        }
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .timeout_global(Some(DEADLINE))
+        .build()
+        .into()
+}
+
+/// Copies a directory of plain files.
+pub fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// Waits for a value, with a deadline.
+pub fn wait_for<T>(what: &str, mut get: impl FnMut() -> Option<T>) -> T {
+    wait_with(what, || get().ok_or_else(|| "not there".to_owned()))
+}
+
+/// Waits for a value, and tells the last state if it never comes.
+pub fn wait_with<T>(what: &str, mut get: impl FnMut() -> Result<T, String>) -> T {
+    let start = Instant::now();
+    loop {
+        match get() {
+            Ok(value) => return value,
+            Err(state) if start.elapsed() > DEADLINE => {
+                panic!("waited {DEADLINE:?} for {what}; last: {state}")
+            }
+            Err(_) => std::thread::yield_now(),
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
