@@ -76,14 +76,24 @@ pub(super) fn spans(text: &str, words: &[(Range<usize>, Tag)]) -> Vec<Span> {
 }
 
 /// Sheds outer punctuation; nothing is left of a span of punctuation alone.
-fn trim(mut span: Span, characters: &[char]) -> Option<Span> {
-    while span.start < span.end && TRIMMED.contains(characters[span.start]) {
-        span.start += 1;
+fn trim(span: Span, characters: &[char]) -> Option<Span> {
+    let (start, end) = trimmed(span.start, span.end, characters)?;
+    Some(Span { start, end, ..span })
+}
+
+/// Offsets without outer punctuation; `None` if nothing else is there.
+pub(crate) fn trimmed(
+    mut start: usize,
+    mut end: usize,
+    characters: &[char],
+) -> Option<(usize, usize)> {
+    while start < end && TRIMMED.contains(characters[start]) {
+        start += 1;
     }
-    while span.start < span.end && TRIMMED.contains(characters[span.end - 1]) {
-        span.end -= 1;
+    while start < end && TRIMMED.contains(characters[end - 1]) {
+        end -= 1;
     }
-    (span.start < span.end).then_some(span)
+    (start < end).then_some((start, end))
 }
 
 #[cfg(test)]

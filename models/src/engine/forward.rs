@@ -44,13 +44,21 @@ impl Inner {
         self.lanes.run(|| self.run_windows(&encoded, &windows, tasks))
     }
 
-    /// As much of a text as one pass can possibly read: enough to spare the tokenizer the rest of
-    /// a very long one. Word pieces are shorter than this, and so is white space between them.
+    /// As much of a text as one pass can read, to spare the tokenizer the rest of a very long one:
+    /// white space is free, and no vocabulary has longer pieces than this.
     fn beginning<'a>(&self, text: &'a str) -> &'a str {
         const PIECE_BYTES_MAX: usize = 512;
         let enough = self.tokens_max * PIECE_BYTES_MAX;
-        let cut = (enough..text.len()).find(|&at| text.is_char_boundary(at));
-        cut.map_or(text, |cut| &text[..cut])
+        let mut solid = 0;
+        for (at, character) in text.char_indices() {
+            if solid >= enough {
+                return &text[..at];
+            }
+            if !character.is_whitespace() {
+                solid += character.len_utf8();
+            }
+        }
+        text
     }
 
     fn run_windows(

@@ -16,6 +16,7 @@ mod task;
 mod view;
 mod window;
 
+pub(crate) use decode::trimmed;
 pub use error::EngineError;
 pub use golden::{GoldenReport, GoldenTask, TOLERANCE};
 pub use task::{Kind, Score, TaskSpec};

@@ -2,6 +2,7 @@
 //!
 //! One line is one JSON object: `{"text", "label"}`, where the label `null` means out of scope,
 //! or `{"text", "spans": [{"start", "end", "label"}]}` in character offsets, end exclusive.
+//! Outer punctuation of a labelled span does not count, as the engine never returns it.
 //! Every bad line is reported before anything is measured.
 
 mod input;
@@ -10,7 +11,7 @@ mod metrics;
 pub use input::{BadLine, Example, Gold, GoldSpan, InputError, parse};
 pub use metrics::{LabelMetrics, OUT_OF_SCOPE, Report};
 
-use crate::engine::{Engine, EngineError, TaskSpec, View};
+use crate::engine::{Engine, EngineError, TaskSpec, View, trimmed};
 use metrics::Tally;
 use std::collections::BTreeSet;
 
@@ -20,7 +21,7 @@ use std::collections::BTreeSet;
 /// When the engine fails on a text.
 ///
 /// # Panics
-/// When the engine does not have `task`.
+/// When an example was parsed for a task of the other kind.
 pub fn evaluate(
     engine: &Engine,
     task: &TaskSpec,
@@ -38,11 +39,10 @@ pub fn evaluate(
                 tally.label(gold.as_deref(), best(task, &probabilities), familiar);
             }
             (Gold::Spans(gold), View::Spans { spans, .. }) => {
-                let gold = gold.iter().map(|span| (span.start, span.end, span.label.clone()));
                 let found = spans
                     .into_iter()
                     .map(|span| (span.start, span.end, task.labels[span.label].clone()));
-                tally.spans(gold.collect::<BTreeSet<_>>(), found.collect());
+                tally.spans(without_punctuation(gold, &example.text), found.collect());
             }
             (Gold::Label(_), View::Spans { .. }) | (Gold::Spans(_), View::Label { .. }) => {
                 unreachable!("lines were parsed for the kind of this task")
@@ -51,6 +51,18 @@ pub fn evaluate(
         progress(done + 1);
     }
     Ok(tally.report())
+}
+
+/// Labelled spans as the engine would return them. One of punctuation alone stays, and is missed.
+fn without_punctuation(gold: &[GoldSpan], text: &str) -> BTreeSet<(usize, usize, String)> {
+    let characters: Vec<char> = text.chars().collect();
+    gold.iter()
+        .map(|span| {
+            let (start, end) =
+                trimmed(span.start, span.end, &characters).unwrap_or((span.start, span.end));
+            (start, end, span.label.clone())
+        })
+        .collect()
 }
 
 fn best<'a>(task: &'a TaskSpec, probabilities: &[f32]) -> &'a str {

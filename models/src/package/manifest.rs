@@ -166,15 +166,6 @@ impl Manifest {
         }
         Err(format!("it refers to {file:?}, which is not among its files"))
     }
-
-    /// The manifest as the bytes that are signed: sorted keys, two spaces, a final newline.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        // Through a `Value`, whose maps are sorted.
-        let value = serde_json::to_value(self).expect("a manifest has string keys only");
-        let mut text = serde_json::to_string_pretty(&value).expect("a value always serialises");
-        text.push('\n');
-        text.into_bytes()
-    }
 }
 
 impl TaskEntry {

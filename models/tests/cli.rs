@@ -1,0 +1,162 @@
+//! The tool, run as a process.
+
+mod common;
+
+use common::fixture::Fixture;
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(args: &[&dyn AsRef<OsStr>]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landfall-models"));
+    command.args(args.iter().map(|arg| arg.as_ref()));
+    command.output().unwrap()
+}
+
+fn ok(args: &[&dyn AsRef<OsStr>]) -> String {
+    let output = run(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{:?}: {stderr}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Standard error of a command that must end with `code`, with nothing on standard output.
+fn fails(code: i32, args: &[&dyn AsRef<OsStr>]) -> String {
+    let output = run(args);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(output.stdout.is_empty());
+    assert!(stderr.starts_with("error: "), "{stderr}");
+    stderr
+}
+
+fn eval(fixture: &Fixture, task: &str, input: &Path) -> Output {
+    let (dir, key) = (fixture.dir(), fixture.public_key());
+    run(&[
+        &"eval",
+        &"--task",
+        &task,
+        &"--input",
+        &input,
+        &"--json",
+        &"--package",
+        &dir,
+        &"--trust",
+        &key,
+    ])
+}
+
+#[test]
+fn verify_inspect_and_golden_speak_of_the_package() {
+    let fixture = Fixture::new();
+    let (dir, key) = (fixture.dir(), fixture.public_key());
+    assert!(ok(&[&"verify", &dir, &"--trust", &key]).contains("signature and 10 files good"));
+    let text = ok(&[&"inspect", &dir, &"--trust", &key]);
+    assert!(text.contains("task failure: classification, 3 labels"), "{text}");
+    let json: Value =
+        serde_json::from_str(&ok(&[&"inspect", &dir, &"--json", &"--trust", &key])).unwrap();
+    assert_eq!(json["tasks"]["fields"]["scheme"], "bio");
+    assert_eq!(json["digest"].as_str().unwrap().len(), 64);
+    assert!(ok(&[&"golden", &dir, &"--trust", &key]).contains("1 of 1 texts agree"));
+}
+
+#[test]
+fn failures_say_what_and_what_to_do() {
+    let fixture = Fixture::new();
+    let (dir, key) = (fixture.dir(), fixture.public_key());
+    fs::write(fixture.blob("encoder.onnx"), b"x").unwrap();
+    let stderr = fails(1, &[&"verify", &dir, &"--trust", &key]);
+    assert!(stderr.contains("encoder.onnx of model package"), "{stderr}");
+    assert!(stderr.contains("\nremedy: do not use it"), "{stderr}");
+    let nowhere = fixture.home().join("nowhere");
+    let stderr = fails(1, &[&"verify", &nowhere, &"--trust", &key]);
+    assert!(stderr.contains("does not exist\nremedy: "), "{stderr}");
+    let stderr = fails(1, &[&"verify", &dir, &"--trust", &nowhere]);
+    assert!(stderr.contains("nowhere: it does not exist"), "{stderr}");
+    fails(2, &[&"verify", &"--nonsense"]);
+    fails(2, &[&"eval"]);
+    fails(2, &[&"frobnicate"]);
+}
+
+#[test]
+fn eval_reports_one_object() {
+    let fixture = Fixture::new();
+    let input = fixture.home().join("in.jsonl");
+    fs::write(
+        &input,
+        "{\"text\": \"pump leaking\", \"label\": \"Leaking\"}\n\
+         {\"text\": \"\", \"label\": \"Noise\"}\n{\"text\": \"what?\", \"label\": null}\n",
+    )
+    .unwrap();
+    let output = eval(&fixture, "failure", &input);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["n"], 3, "{report}");
+    for figure in ["accuracy", "weighted_f1", "micro_f1", "in_scope_accuracy", "oos_recall"] {
+        assert!(report[figure].as_f64().is_some_and(|x| (0.0..=1.0).contains(&x)), "{report}");
+    }
+    assert_eq!(report["per_label"]["Leaking"]["support"], 1);
+
+    let spans = "{\"text\": \"pump leaking\", \"spans\": [{\"start\": 0, \"end\": 4, \"label\": \"Item\"}]}\n";
+    fs::write(&input, spans).unwrap();
+    let output = eval(&fixture, "fields", &input);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["n"], &report["per_label"]["Item"]["support"]), (&1.into(), &1.into()));
+    assert!(report["micro_f1"].is_f64() && report.get("oos_recall").is_none(), "{report}");
+}
+
+#[test]
+fn eval_names_bad_lines_and_unknown_labels() {
+    let fixture = Fixture::new();
+    let input = fixture.home().join("bad.jsonl");
+    fs::write(&input, "{\"text\": \"a\", \"label\": \"Noise\"}\n{\"text\": \"a\"}\nnonsense\n")
+        .unwrap();
+    let output = eval(&fixture, "failure", &input);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("bad.jsonl, line 2: failure needs \"label\""), "{stderr}");
+    assert!(stderr.contains("bad.jsonl, line 3: "), "{stderr}");
+    assert!(output.stdout.is_empty());
+
+    fs::write(&input, "{\"text\": \"a\", \"label\": \"Rust\"}\n").unwrap();
+    let output = eval(&fixture, "failure", &input);
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stderr).unwrap().contains("count as wrong: Rust"));
+
+    let output = eval(&fixture, "failures", &input);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("no task \"failures\"; it has failure, fields"), "{stderr}");
+    let output = eval(&fixture, "failure", &fixture.home().join("nowhere.jsonl"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("cannot read"));
+}
+
+#[test]
+fn keygen_and_sign_make_a_package_that_verifies() {
+    let fixture = Fixture::new();
+    let base = fixture.home().join("new");
+    ok(&[&"keygen", &base]);
+    let (secret, public) = (fixture.home().join("new.key"), fixture.home().join("new.pub"));
+    ok(&[&"sign", &fixture.dir(), &"--key", &secret]);
+    ok(&[&"verify", &fixture.dir(), &"--trust", &public]);
+    let stderr = fails(1, &[&"verify", &fixture.dir(), &"--trust", &fixture.public_key()]);
+    assert!(stderr.contains("signed by a key that is not trusted"), "{stderr}");
+    let stderr = fails(1, &[&"keygen", &base]);
+    assert!(stderr.contains("not overwritten"), "{stderr}");
+}
+
+#[test]
+fn bench_measures_the_lengths_that_fit() {
+    let fixture = Fixture::new();
+    let json: Value = serde_json::from_str(&ok(&[
+        &"bench",
+        &fixture.dir(),
+        &"--json",
+        &"--trust",
+        &fixture.public_key(),
+    ]))
+    .unwrap();
+    assert_eq!(json["lengths"].as_array().unwrap().len(), 1, "{json}");
+    assert_eq!(json["lengths"][0]["pieces"], 16);
+    assert!(json["lengths"][0]["median_ms"].as_f64().unwrap() > 0.0);
+}
