@@ -47,7 +47,8 @@ pub enum WhenFull {
 /// Bounds of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// Most bytes on disk, ballast included.
+    /// Most bytes on disk, ballast included. What was damaged and set aside, at most two
+    /// generations, lies beside it.
     pub bytes_max: u64,
     /// What happens to new outcomes when it is full.
     pub outcomes_when_full: WhenFull,

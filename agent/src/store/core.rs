@@ -4,7 +4,7 @@ use super::config::StoreConfig;
 use super::generation::Generation;
 use super::keys;
 use super::meta::Meta;
-use super::table::TableError;
+use super::table::{Pair, TableError};
 use super::ticket::{RetryRecord, Stage, TicketRecord};
 use super::types::{CallerKey, Chunk, Kept, Recall, StoreStatus, TicketState, TicketStatus};
 use super::value::{Kind, Value};
@@ -15,6 +15,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
+
+/// Tickets looked at for one list: those that are over lie among the others, and a list must
+/// not take longer the longer a store has been in use.
+const TICKETS_SCANNED_MAX: usize = 20_000;
 
 /// Whether records can be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,9 +123,11 @@ impl Core {
         let state = self.state();
         state.check_open()?;
         let mut found: BTreeMap<(Epoch, u64), TicketStatus> = BTreeMap::new();
+        let mut looked_at = 0;
         for at in (0..state.generations.len()).rev() {
             let mut to = keys::TICKETS_END.to_vec();
-            while found.len() < max {
+            while found.len() < max && looked_at < TICKETS_SCANNED_MAX {
+                looked_at += 1;
                 let Some((key, value)) = state.last(at, keys::TICKETS, &to)? else { break };
                 to = key;
                 let parsed = Value::open(&value).and_then(|value| TicketRecord::parse(&value));
@@ -234,23 +240,14 @@ impl State {
         Ok(None)
     }
 
-    pub(super) fn first(
-        &self,
-        at: usize,
-        from: &[u8],
-        to: &[u8],
-    ) -> Result<Option<super::table::Pair>, Failed> {
-        let generation = &self.generations[at];
+    pub(super) fn first(&self, at: usize, from: &[u8], to: &[u8]) -> Result<Option<Pair>, Failed> {
+        // None there: the store was closed meanwhile.
+        let Some(generation) = self.generations.get(at) else { return Ok(None) };
         generation.table.first(from, to).map_err(|e| Failed::Generation(generation.number, e))
     }
 
-    fn last(
-        &self,
-        at: usize,
-        from: &[u8],
-        to: &[u8],
-    ) -> Result<Option<super::table::Pair>, Failed> {
-        let generation = &self.generations[at];
+    fn last(&self, at: usize, from: &[u8], to: &[u8]) -> Result<Option<Pair>, Failed> {
+        let Some(generation) = self.generations.get(at) else { return Ok(None) };
         generation.table.last(from, to).map_err(|e| Failed::Generation(generation.number, e))
     }
 
@@ -276,7 +273,7 @@ impl State {
         let mut from = keys::record(stream, epoch, first);
         let to = keys::record(stream, epoch, end);
         loop {
-            let mut best: Option<super::table::Pair> = None;
+            let mut best: Option<Pair> = None;
             for (at, generation) in self.generations.iter().enumerate() {
                 let ends = generation.ends.get(&(stream, epoch));
                 if ends.is_some_and(|end| *end > first)

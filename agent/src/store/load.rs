@@ -37,7 +37,7 @@ struct Damaged {
 pub(super) fn load(
     dir: &Path,
     config: &StoreConfig,
-    suspect: Option<(u64, String)>,
+    suspect: Option<&(u64, String)>,
 ) -> Result<(State, Opened), StoreError> {
     let queue = dir.join("q");
     if !queue.is_dir() {
@@ -52,7 +52,7 @@ pub(super) fn load(
     let mut generations = Vec::new();
     let mut meta: Option<Meta> = None;
     for number in numbers {
-        if let Some((_, detail)) = suspect.as_ref().filter(|(bad, _)| *bad == number) {
+        if let Some((_, detail)) = suspect.filter(|(bad, _)| *bad == number) {
             damaged.push(Damaged { number, detail: detail.clone() });
             continue;
         }

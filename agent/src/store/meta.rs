@@ -64,6 +64,9 @@ impl Meta {
         self.streams.retain(|s| s.epoch == self.epoch || s.acked < s.end);
         let surplus =
             (self.streams.len() + StreamId::UP.len()).saturating_sub(GREETING_STREAMS_MAX);
+        if surplus > 0 {
+            tracing::error!(surplus, "streams of the oldest damaged stores are given up");
+        }
         self.streams.drain(..surplus.min(self.streams.len().saturating_sub(StreamId::UP.len())));
     }
 

@@ -8,7 +8,7 @@ use super::table::Changes;
 use super::ticket::{Stage, TicketRecord};
 use super::value::Value;
 use super::writer::Writer;
-use super::{WhenFull, keys, load};
+use super::{StoreError, WhenFull, keys, load};
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::{Loss, LossReason, StreamId};
 
@@ -180,10 +180,11 @@ impl Writer {
     }
 
     fn flush_carried(&mut self) -> Result<(), Failed> {
-        if self.draft.changes.put.len() >= CHANGES_MAX && !self.commit() {
-            return self.core.state().check_open();
+        if self.draft.changes.put.len() < CHANGES_MAX || self.commit() {
+            return Ok(());
         }
-        Ok(())
+        let detail = "what must outlive a generation could not be copied".to_owned();
+        Err(Failed::Store(StoreError::Closed { detail }))
     }
 
     /// The floor is durable before the files go: an empty queue never restarts at zero.

@@ -141,7 +141,9 @@ mod tests {
 
     fn sealed(seq: u64) -> Vec<u8> {
         let kind = Kind::Record(StreamId::Outcome);
-        Value { kind, epoch: Epoch(7), seq, payload: &[seq as u8; 40] }.seal().unwrap()
+        Value { kind, epoch: Epoch(7), seq, payload: &[u8::try_from(seq).unwrap(); 40] }
+            .seal()
+            .unwrap()
     }
 
     #[test]

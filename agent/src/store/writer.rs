@@ -285,7 +285,7 @@ impl Writer {
             Health::Closed { detail, suspect } => suspect.map(|number| (number, detail)),
         };
         let (dir, config) = (&self.core.dir, &self.core.config);
-        let loaded = load(dir, config, suspect);
+        let loaded = load(dir, config, suspect.as_ref());
         if matches!(loaded, Err(StoreError::DiskFull)) {
             self.ballast.release();
         }
@@ -327,7 +327,9 @@ impl Writer {
         if self.check_open().is_err() {
             return;
         }
-        if let Err(failed) = self.expire() {
+        // On a full disk tickets expire later: that needs new records.
+        let writable = self.core.state().health == Health::Writable;
+        if writable && let Err(failed) = self.expire() {
             self.failed(failed);
         }
         let written_ms = self.core.state().meta.running_ms;

@@ -33,6 +33,10 @@ const INFLIGHT_MAX: u16 = 128;
 /// Time for TCP, TLS, CONNECT and each flush: a satellite link takes tens of seconds at worst.
 const CONNECTION_TIMEOUT_SECS: u64 = 60;
 
+/// What rumqttc takes at least, and what MQTT can say at most.
+const KEEP_ALIVE_MIN: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_MAX: Duration = Duration::from_secs(u16::MAX as u64);
+
 /// Time for the last acknowledgements and the goodbye when stopping.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -128,7 +132,7 @@ fn client(
         .set_transport(Transport::tls_with_config(rumqttc::TlsConfiguration::Rustls(
             identity.tls.clone(),
         )))
-        .set_keep_alive(config.keep_alive)
+        .set_keep_alive(config.keep_alive.clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX))
         .set_clean_session(true)
         .set_inflight(INFLIGHT_MAX)
         .set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);

@@ -142,7 +142,7 @@ fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
     std::fs::read(path).map_err(|source| IdentityError::Read { path: path.to_owned(), source })
 }
 
-fn malformed(path: &Path, what: &'static str, detail: impl ToString) -> IdentityError {
+fn malformed(path: &Path, what: &'static str, detail: impl std::fmt::Display) -> IdentityError {
     IdentityError::Malformed { path: path.to_owned(), what, detail: detail.to_string() }
 }
 

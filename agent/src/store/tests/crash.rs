@@ -1,6 +1,7 @@
 //! `kill -9` of a process that appends, and what opening must clean up.
 
 use super::*;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -104,7 +105,7 @@ fn assert_ten(dir: &TempDir) {
 #[test]
 fn a_snapshot_left_half_written_is_removed() {
     let (dir, generation) = with_ten();
-    std::fs::write(generation.join("snap.00000000000000FF.generating"), b"half").unwrap();
+    fs::write(generation.join("snap.00000000000000FF.generating"), b"half").unwrap();
     assert_ten(&dir);
 }
 
@@ -113,11 +114,11 @@ fn a_damaged_snapshot_is_done_without() {
     let (dir, generation) = with_ten();
     // sled writes its snapshot when it opens.
     assert_ten(&dir);
-    let snapshots = std::fs::read_dir(&generation).unwrap().flatten().map(|entry| entry.path());
+    let snapshots = fs::read_dir(&generation).unwrap().flatten().map(|entry| entry.path());
     let snapshots: Vec<_> = snapshots.filter(|p| p.to_string_lossy().contains("snap.")).collect();
     assert!(!snapshots.is_empty(), "sled left a snapshot");
     for path in snapshots {
-        std::fs::write(path, b"rubbish").unwrap();
+        fs::write(path, b"rubbish").unwrap();
     }
     assert_ten(&dir);
 }
@@ -126,8 +127,8 @@ fn a_damaged_snapshot_is_done_without() {
 fn a_generation_that_was_being_created_is_removed() {
     let (dir, _) = with_ten();
     let next = dir.path().join("q/2");
-    std::fs::create_dir_all(next.join("blobs")).unwrap();
-    std::fs::write(next.join("db"), b"").unwrap();
+    fs::create_dir_all(next.join("blobs")).unwrap();
+    fs::write(next.join("db"), b"").unwrap();
     assert_ten(&dir);
     // And one in which only the first commit is missing.
     drop(table::SledTable::open(&dir.path().join("q/3")).map_err(|_| "open").unwrap());

@@ -75,7 +75,7 @@ fn check_salvage(dir: &TempDir, old: Epoch) -> Opened {
         .flatten()
         .collect();
     let both: Vec<_> = held.intersection(&lost).collect();
-    assert!(both.is_empty(), "held and lost: {both:?} {:?}", events);
+    assert!(both.is_empty(), "held and lost: {both:?} {events:?}");
     let all: BTreeSet<u64> = held.union(&lost).copied().collect();
     assert_eq!(all, (100..COUNT).collect::<BTreeSet<_>>(), "each is held or lost");
     // The new epoch works, and is kept.

@@ -1,6 +1,7 @@
 //! The byte limit, and a disk that is full.
 
 use super::*;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -166,7 +167,7 @@ fn a_disk_filled_by_others_is_survived_and_left_behind() {
     let (_, error) = fill(&store, 0, 50_000);
     assert!(matches!(error, Some(StoreError::DiskFull)), "{error:?}");
     assert!(store.status().refusing.is_some());
-    std::fs::remove_file(&hog).unwrap();
+    fs::remove_file(&hog).unwrap();
     runtime().block_on(store.reopen()).unwrap();
     let next = runtime().block_on(store.commit(entry(1, None), None, true)).unwrap();
     assert!(next.outcome_seq >= taken);
@@ -175,7 +176,7 @@ fn a_disk_filled_by_others_is_survived_and_left_behind() {
 
 fn fill_disk(path: &Path) {
     use std::io::Write;
-    let mut file = std::fs::File::create(path).unwrap();
+    let mut file = File::create(path).unwrap();
     while file.write_all(&[1; 64 * 1024]).is_ok() {}
     while file.write_all(&[1; 512]).is_ok() {}
 }

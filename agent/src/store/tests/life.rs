@@ -1,6 +1,7 @@
 //! Ordinary life: what is committed is there, once, after any number of openings.
 
 use super::*;
+use std::fs;
 
 #[test]
 fn everything_is_there_after_opening_again() {
@@ -130,7 +131,7 @@ fn generations_rotate_and_give_space_back_once_the_hub_has_them() {
     wait_for("one generation", &store, |store| store.status().generations == 1);
     assert!(store.status().bytes < before.bytes, "{:?}", store.status());
     wait_for("the files' removal", &store, |_| {
-        std::fs::read_dir(dir.path().join("q")).unwrap().count() == 1
+        fs::read_dir(dir.path().join("q")).unwrap().count() == 1
     });
 
     // What must outlive its generation does: numbers go on, the open ticket is known.
