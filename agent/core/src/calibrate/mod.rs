@@ -10,7 +10,7 @@
 //! threshold; fixed-sequence testing over thresholds (Angelopoulos et al., "Learn then Test",
 //! 2021, section 3): walk from the most confident score down and stop at the first threshold
 //! that fails, which costs no confidence. The walk cannot start at the first score, where the
-//! bound is close to 1, so it starts at [`STARTS`] places, fixed by `error_max` alone, and each
+//! bound is close to 1, so it starts at four places, fixed by `error_max` alone, and each
 //! gets an equal part of the error probability.
 //!
 //! A label with [`LABEL_SCORES_MIN`] scores has its own threshold; the other labels share one,

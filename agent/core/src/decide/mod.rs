@@ -39,7 +39,7 @@ impl Bench<'_> {
                 let error = cut(&error, REASON_BYTES_MAX).to_owned();
                 let why = format!("the model could not be run: {error}");
                 let blank = judgement(None, Confidence::default(), Vec::new());
-                self.ask(EscalationReason::ModelUnavailable(error), why, blank)
+                self.ask(EscalationReason::ModelUnavailable(error), &why, blank)
             }
         }
     }
@@ -47,7 +47,7 @@ impl Bench<'_> {
     fn weigh(&self, opinion: Opinion, draw: u32) -> Judgement {
         let Opinion { answer, confidence, threshold, familiar, candidates } = opinion;
         if !familiar {
-            let why = "the text looks like nothing that the model knows".to_owned();
+            let why = "the text looks like nothing that the model knows";
             let provisional =
                 judgement(Some(Answer::OutOfScope), Confidence::default(), candidates);
             return self.ask(EscalationReason::OutOfScope, why, provisional);
@@ -66,7 +66,7 @@ impl Bench<'_> {
             }
         };
         match shortfall {
-            Some(why) => self.ask(EscalationReason::LowConfidence, why, confident),
+            Some(why) => self.ask(EscalationReason::LowConfidence, &why, confident),
             None if self.escalate && is_drawn(draw, self.audit_rate) => {
                 Judgement { ruling: Ruling::Escalated(EscalationReason::Audit), ..confident }
             }
@@ -76,10 +76,10 @@ impl Bench<'_> {
 
     /// Asks the hub, or refuses where the task may not: an answer that is not good enough is
     /// never passed off as one that is.
-    fn ask(&self, reason: EscalationReason, why: String, provisional: Judgement) -> Judgement {
+    fn ask(&self, reason: EscalationReason, why: &str, provisional: Judgement) -> Judgement {
         if self.escalate {
             let ruling = Ruling::Escalated(reason);
-            return Judgement { ruling, reason: Some(limit(&why)), ..provisional };
+            return Judgement { ruling, reason: Some(limit(why)), ..provisional };
         }
         let why = limit(&format!("{why}, and this task does not ask the hub"));
         Judgement {
