@@ -198,7 +198,7 @@ impl World {
     }
 
     /// The hub takes the frame: commits, then answers.
-    fn to_hub(&mut self, at: usize, keep: bool) {
+    fn hub_takes(&mut self, at: usize, keep: bool) {
         if self.up.is_empty() {
             return;
         }
@@ -244,7 +244,7 @@ impl World {
         }
     }
 
-    fn to_device(&mut self, at: usize, keep: bool) {
+    fn device_takes(&mut self, at: usize, keep: bool) {
         if self.down.is_empty() {
             return;
         }
@@ -316,8 +316,8 @@ proptest! {
             match act {
                 Act::Append(stream, count) => world.append(StreamId::UP[stream], count),
                 Act::Read => world.read(),
-                Act::ToHub { at, keep } => world.to_hub(at, keep),
-                Act::ToDevice { at, keep } => world.to_device(at, keep),
+                Act::ToHub { at, keep } => world.hub_takes(at, keep),
+                Act::ToDevice { at, keep } => world.device_takes(at, keep),
                 Act::DropUp(at) if !world.up.is_empty() => {
                     let at = at % world.up.len();
                     world.up.remove(at);
@@ -338,9 +338,9 @@ proptest! {
         world.reconnect();
         for _ in 0..2_000 {
             world.read();
-            world.to_hub(0, false);
+            world.hub_takes(0, false);
             world.hub_sends_answers();
-            world.to_device(0, false);
+            world.device_takes(0, false);
         }
         world.check();
         for (key, (held, _)) in &world.disk.streams {
