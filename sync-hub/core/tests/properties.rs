@@ -9,6 +9,7 @@ use landfall_wire::record::{Event, Record, StreamId};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
 fn record(seq: u64) -> Vec<u8> {
     let ticket = Ticket { epoch: Epoch(1), seq };
     Record::Event(Event::Expired { ticket }).encode().unwrap()

@@ -9,10 +9,10 @@ use std::str::FromStr;
 
 /// Where a hub keeps everything, unless told otherwise: a directory beside the caller, so that
 /// a first try needs no rights and leaves nothing elsewhere.
-pub const DATA_DIR_DEFAULT: &str = "landfall-hub-data";
+pub(super) const DATA_DIR_DEFAULT: &str = "landfall-hub-data";
 
 /// Days that a device's certificate is valid by default: longer than any box stays away.
-pub const ENROLL_DAYS_DEFAULT: u32 = 1095;
+pub(super) const ENROLL_DAYS_DEFAULT: u32 = 1095;
 
 /// Rows that a listing shows by default: a screen or two.
 const LIST_ROWS_DEFAULT: u32 = 50;
@@ -20,18 +20,18 @@ const LIST_ROWS_DEFAULT: u32 = 50;
 /// The hub that landfall devices report to.
 #[derive(Debug, Parser)]
 #[command(name = "landfall-hub", version, arg_required_else_help = true)]
-pub struct Cli {
+pub(super) struct Cli {
     /// Directory of the hub's certificates and database.
     #[arg(long, global = true, value_name = "DIR", default_value = DATA_DIR_DEFAULT)]
-    pub data: PathBuf,
+    pub(super) data: PathBuf,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(super) command: Command,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Serve devices (MQTT over mutual TLS) and the page (loopback) until stopped.
     Run(RunArgs),
     /// Issue an identity for a device: a directory to put on the box.
@@ -63,44 +63,44 @@ pub enum Command {
 /// Arguments of `run`. What is not given comes from the configuration file, then from the
 /// defaults.
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     /// Address for devices [default: 0.0.0.0:8883].
     #[arg(long, value_name = "ADDR:PORT")]
-    pub listen: Option<SocketAddr>,
+    pub(super) listen: Option<SocketAddr>,
     /// Address for the page and the API, loopback only [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR:PORT")]
-    pub web: Option<SocketAddr>,
+    pub(super) web: Option<SocketAddr>,
     /// Name or address that devices use for this hub; goes into its certificate. Repeatable.
     #[arg(long, value_name = "HOST")]
-    pub name: Vec<String>,
+    pub(super) name: Vec<String>,
     /// TOML file with `listen`, `web` and `names`.
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
 }
 
 /// Arguments of `enroll`.
 #[derive(Debug, Args)]
-pub struct EnrollArgs {
+pub(super) struct EnrollArgs {
     /// Name of the device: a-z, 0-9 and '-'.
-    pub device: DeviceId,
+    pub(super) device: DeviceId,
     /// Directory to write ca.pem, device.pem, device.key and bundle.toml to.
     #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    pub(super) out: PathBuf,
     /// Where the device finds the hub [default: where the hub last served].
     #[arg(long, value_name = "HOST:PORT")]
-    pub hub: Option<HubAddress>,
+    pub(super) hub: Option<HubAddress>,
     /// Days that the certificate is valid.
     #[arg(long, value_name = "N", default_value_t = ENROLL_DAYS_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..=7300))]
-    pub days: u32,
+    pub(super) days: u32,
     /// Issue a new certificate for a device that has one, or that was revoked.
     #[arg(long)]
-    pub renew: bool,
+    pub(super) renew: bool,
 }
 
 /// Commands on escalations.
 #[derive(Debug, Subcommand)]
-pub enum EscalationsCommand {
+pub(super) enum EscalationsCommand {
     /// List escalations, oldest first.
     List {
         /// Which ones.
@@ -130,59 +130,59 @@ pub enum EscalationsCommand {
 
 /// Arguments of `escalations answer`.
 #[derive(Debug, Args)]
-pub struct AnswerArgs {
+pub(super) struct AnswerArgs {
     /// The escalation, as `DEVICE/TICKET`.
-    pub escalation: EscalationRef,
+    pub(super) escalation: EscalationRef,
     /// What was decided.
     #[command(flatten)]
-    pub decision: DecisionArgs,
+    pub(super) decision: DecisionArgs,
     /// Who decided.
     #[arg(long, value_name = "NAME")]
-    pub by: String,
+    pub(super) by: String,
     /// A remark for the asker.
     #[arg(long)]
-    pub note: Option<String>,
+    pub(super) note: Option<String>,
 }
 
 /// Exactly one of these.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub struct DecisionArgs {
+pub(super) struct DecisionArgs {
     /// One of the task's labels.
     #[arg(long)]
-    pub label: Option<String>,
+    pub(super) label: Option<String>,
     /// No label fits.
     #[arg(long)]
-    pub out_of_scope: bool,
+    pub(super) out_of_scope: bool,
     /// The fields as JSON: `[{"label": "Item", "value": "pump"}]`, with `start` and `end` in
     /// characters, or without them if the value is found in the text.
     #[arg(long, value_name = "JSON")]
-    pub fields: Option<String>,
+    pub(super) fields: Option<String>,
 }
 
 /// Arguments of `outcomes`.
 #[derive(Debug, Args)]
-pub struct OutcomesArgs {
+pub(super) struct OutcomesArgs {
     /// Only of this device.
     #[arg(long)]
-    pub device: Option<DeviceId>,
+    pub(super) device: Option<DeviceId>,
     /// Only of this task.
     #[arg(long)]
-    pub task: Option<TaskName>,
+    pub(super) task: Option<TaskName>,
     /// Only rows older than this one (`id` of the last row seen).
     #[arg(long, value_name = "ID")]
-    pub after: Option<i64>,
+    pub(super) after: Option<i64>,
     /// Rows to print at most.
     #[arg(long, default_value_t = LIST_ROWS_DEFAULT)]
-    pub limit: u32,
+    pub(super) limit: u32,
     /// Print JSON.
     #[arg(long)]
-    pub json: bool,
+    pub(super) json: bool,
 }
 
 /// Which escalations to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StateFilter {
+pub(super) enum StateFilter {
     /// Not answered yet.
     Open,
     /// Answered, not yet on the device.
@@ -197,11 +197,11 @@ pub enum StateFilter {
 
 /// Names one escalation: `DEVICE/TICKET`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EscalationRef {
+pub(super) struct EscalationRef {
     /// The device that asked.
-    pub device: DeviceId,
+    pub(super) device: DeviceId,
     /// Its ticket.
-    pub ticket: Ticket,
+    pub(super) ticket: Ticket,
 }
 
 impl FromStr for EscalationRef {

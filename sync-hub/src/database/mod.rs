@@ -21,7 +21,7 @@ pub use writer::Reply;
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 /// Name of the database in the data directory.
 pub const FILE: &str = "hub.sqlite";
@@ -40,7 +40,7 @@ pub trait Command: Send + 'static {
 /// The running hub's database.
 #[derive(Debug, Clone)]
 pub struct Database {
-    writer: mpsc::Sender<Box<dyn writer::Job>>,
+    writer: writer::Jobs,
     readers: Arc<Readers>,
 }
 

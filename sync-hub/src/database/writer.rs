@@ -19,6 +19,9 @@ const GROUP_MAX: usize = 64;
 /// Resolves when the command is committed or failed.
 pub type Reply<T> = oneshot::Receiver<Result<T, DbError>>;
 
+/// Where commands are handed in.
+pub(super) type Jobs = mpsc::Sender<Box<dyn Job>>;
+
 /// A command whose type is forgotten.
 pub(super) trait Job: Send {
     /// Applies it within a transaction; kept until that is committed.
@@ -58,7 +61,7 @@ pub(super) fn job<C: Command>(command: C) -> (Box<dyn Job>, Reply<C::Done>) {
 pub(super) fn start(
     path: PathBuf,
     connection: Connection,
-) -> Result<(mpsc::Sender<Box<dyn Job>>, JoinHandle<()>), DbError> {
+) -> Result<(Jobs, JoinHandle<()>), DbError> {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     let thread = std::thread::Builder::new()
         .name("database".to_owned())

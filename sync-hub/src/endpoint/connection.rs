@@ -297,7 +297,7 @@ impl Connection {
         }
         if let Some(answers) = signals.answers {
             let effects = self.step(Happened::AnswersUntil(answers));
-            return self.send(effects);
+            return self.send(&effects);
         }
         Ok(())
     }
@@ -310,7 +310,7 @@ impl Connection {
             let Some(packet) = packet else { return Ok(()) };
             match packet {
                 Packet::Publish(publish) => self.published(publish).await?,
-                Packet::Subscribe(subscribe) => self.subscribe(subscribe)?,
+                Packet::Subscribe(subscribe) => self.subscribe(&subscribe)?,
                 Packet::Unsubscribe(unsubscribe) => {
                     self.subscribed &= !unsubscribe.topics.contains(&self.topic(Direction::Down));
                     self.output.push(&Packet::UnsubAck(UnsubAck { pkid: unsubscribe.pkid }))?;
@@ -337,7 +337,7 @@ impl Connection {
         topic(&self.name, direction)
     }
 
-    fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Ended> {
+    fn subscribe(&mut self, subscribe: &Subscribe) -> Result<(), Ended> {
         let own = self.topic(Direction::Down);
         let foreign = subscribe.filters.iter().find(|filter| filter.path != own);
         let code = |is_own| match is_own {
@@ -396,7 +396,7 @@ impl Connection {
 
     async fn happened(&mut self, input: Happened) -> Result<(), Ended> {
         let effects = self.step(input);
-        self.send(effects)
+        self.send(&effects)
     }
 
     /// First half: hands over what is to be committed. The second half, `send`, holds only what
@@ -412,7 +412,7 @@ impl Connection {
         let last = works.pop_back().unwrap_or(Work::Nothing);
         self.pending.extend(works.into_iter().map(|work| Pending { packet_id: None, work }));
         self.pending.push_back(Pending { packet_id, work: last });
-        self.send(effects)
+        self.send(&effects)
     }
 
     async fn persist(&self, persist: Persist) -> Result<Work, DbError> {
@@ -439,7 +439,7 @@ impl Connection {
     }
 
     /// Second half: sends.
-    fn send(&mut self, effects: Effects) -> Result<(), Ended> {
+    fn send(&mut self, effects: &Effects) -> Result<(), Ended> {
         for frame in &effects.send {
             self.send_frame(frame)?;
         }
@@ -465,7 +465,7 @@ impl Connection {
             Done::Nothing | Done::Delivered => Effects::default(),
             Done::Greeted(greeting) => {
                 let effects = self.step(Happened::Greeted(greeting));
-                self.send(effects)?;
+                self.send(&effects)?;
                 // An answer may have been told between the look-up and now.
                 let told = self.place.signals.borrow().answers;
                 told.map(|end| self.step(Happened::AnswersUntil(end))).unwrap_or_default()
@@ -482,7 +482,7 @@ impl Connection {
         if let Some(pkid) = packet_id {
             self.output.push(&Packet::PubAck(PubAck::new(pkid)))?;
         }
-        self.send(effects)
+        self.send(&effects)
     }
 
     fn log(&self, ingested: &Ingested) {

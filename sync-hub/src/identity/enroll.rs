@@ -230,7 +230,7 @@ mod tests {
         let data = dir.path().join("data");
         let first = request(dir.path(), "ship-7");
         enroll(&data, &first, NOW_MS).unwrap();
-        let second = Request { out: first.out.clone(), ..request(dir.path(), "ship-8") };
+        let second = Request { out: first.out, ..request(dir.path(), "ship-8") };
         let error = enroll(&data, &second, NOW_MS).unwrap_err();
         assert!(matches!(error, EnrollError::Occupied(_)), "{error}");
     }

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// TLS as a device does it; without an identity if `with_identity` is false.
-pub fn tls(identity: &Path, with_identity: bool) -> rustls::ClientConfig {
+pub(crate) fn tls(identity: &Path, with_identity: bool) -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(identity.join("ca.pem")).unwrap()).unwrap();
@@ -38,23 +38,23 @@ pub fn tls(identity: &Path, with_identity: bool) -> rustls::ClientConfig {
 }
 
 /// A TLS connection without MQTT, for what no client would send.
-pub async fn raw(hub: &Hub, name: &str) -> tokio_rustls::client::TlsStream<TcpStream> {
+pub(crate) async fn raw(hub: &Hub, name: &str) -> tokio_rustls::client::TlsStream<TcpStream> {
     let config = Arc::new(tls(&hub.identity(name), true));
     let stream = TcpStream::connect(hub.mqtt()).await.unwrap();
     let server = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
     tokio_rustls::TlsConnector::from(config).connect(server, stream).await.unwrap()
 }
 
-pub struct Device {
-    pub name: String,
+pub(crate) struct Device {
+    pub(crate) name: String,
     client: AsyncClient,
     events: EventLoop,
-    pub pubacks: usize,
+    pub(crate) pubacks: usize,
 }
 
 impl Device {
     /// Starts a connection with the identity in a directory; nothing has happened yet.
-    pub fn with_identity(hub: &Hub, name: &str, config: rustls::ClientConfig) -> Device {
+    pub(crate) fn with_identity(hub: &Hub, name: &str, config: rustls::ClientConfig) -> Device {
         let mut options = MqttOptions::new(name, "127.0.0.1", hub.mqtt().port());
         options.set_transport(Transport::Tls(TlsConfiguration::Rustls(Arc::new(config))));
         options.set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
@@ -64,7 +64,7 @@ impl Device {
     }
 
     /// Connects and subscribes.
-    pub async fn connect(hub: &Hub, name: &str) -> Device {
+    pub(crate) async fn connect(hub: &Hub, name: &str) -> Device {
         let mut device = Device::with_identity(hub, name, tls(&hub.identity(name), true));
         device.client.subscribe(device.topic("down"), QoS::AtLeastOnce).await.unwrap();
         loop {
@@ -75,13 +75,13 @@ impl Device {
     }
 
     /// Connects, subscribes and greets.
-    pub async fn greeted(hub: &Hub, name: &str, up: Vec<Position>) -> (Device, Welcome) {
+    pub(crate) async fn greeted(hub: &Hub, name: &str, up: Vec<Position>) -> (Device, Welcome) {
         let mut device = Device::connect(hub, name).await;
         let welcome = device.greet(up, None).await;
         (device, welcome)
     }
 
-    pub async fn greet(&mut self, up: Vec<Position>, answers: Option<Position>) -> Welcome {
+    pub(crate) async fn greet(&mut self, up: Vec<Position>, answers: Option<Position>) -> Welcome {
         let hello = Hello { version: "test".into(), at_ms: 1_780_000_000_000, up, answers };
         self.send(&Frame::Hello(hello)).await;
         match self.frame().await {
@@ -90,24 +90,24 @@ impl Device {
         }
     }
 
-    pub fn topic(&self, direction: &str) -> String {
+    pub(crate) fn topic(&self, direction: &str) -> String {
         format!("landfall/1/{}/{direction}", self.name)
     }
 
-    pub async fn send(&mut self, frame: &Frame) {
+    pub(crate) async fn send(&mut self, frame: &Frame) {
         self.publish(&self.topic("up"), frame.encode().unwrap()).await;
     }
 
-    pub async fn publish(&mut self, topic: &str, payload: Vec<u8>) {
+    pub(crate) async fn publish(&mut self, topic: &str, payload: Vec<u8>) {
         self.client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
     }
 
-    pub async fn subscribe(&mut self, topic: &str) {
+    pub(crate) async fn subscribe(&mut self, topic: &str) {
         self.client.subscribe(topic, QoS::AtLeastOnce).await.unwrap();
     }
 
     /// The next packet from the hub.
-    pub async fn packet(&mut self) -> Result<Packet, ConnectionError> {
+    pub(crate) async fn packet(&mut self) -> Result<Packet, ConnectionError> {
         let next = async {
             loop {
                 if let Event::Incoming(packet) = self.events.poll().await? {
@@ -121,7 +121,7 @@ impl Device {
     }
 
     /// The next frame from the hub.
-    pub async fn frame(&mut self) -> Frame {
+    pub(crate) async fn frame(&mut self) -> Frame {
         loop {
             if let Packet::Publish(publish) = self.packet().await.expect("still connected") {
                 assert_eq!(publish.topic, self.topic("down"));
@@ -131,7 +131,7 @@ impl Device {
     }
 
     /// Waits until the hub acknowledges everything below `next`.
-    pub async fn acked(&mut self, stream: StreamId, next: u64) {
+    pub(crate) async fn acked(&mut self, stream: StreamId, next: u64) {
         loop {
             match self.frame().await {
                 Frame::Ack(position) if position.stream == stream && position.next >= next => {
@@ -145,7 +145,7 @@ impl Device {
     }
 
     /// Waits until the hub ends the connection.
-    pub async fn ended(&mut self) -> ConnectionError {
+    pub(crate) async fn ended(&mut self) -> ConnectionError {
         loop {
             if let Err(error) = self.packet().await {
                 return error;
@@ -154,7 +154,7 @@ impl Device {
     }
 
     /// Sends what is queued, without waiting for what it leads to.
-    pub async fn flush(&mut self) {
+    pub(crate) async fn flush(&mut self) {
         loop {
             match timeout(DEADLINE, self.events.poll()).await.expect("in time").unwrap() {
                 Event::Outgoing(rumqttc::Outgoing::Publish(_)) => return,
@@ -164,13 +164,13 @@ impl Device {
     }
 }
 
-pub const EPOCH: Epoch = Epoch(0xabcd);
+pub(crate) const EPOCH: Epoch = Epoch(0xabcd);
 
-pub fn at(stream: StreamId, next: u64) -> Position {
+pub(crate) fn at(stream: StreamId, next: u64) -> Position {
     Position { stream, epoch: EPOCH, next }
 }
 
-pub fn outcome(seq: u64, text: &str) -> Record {
+pub(crate) fn outcome(seq: u64, text: &str) -> Record {
     Record::Outcome(Outcome {
         task: "failure-mode".parse().unwrap(),
         caller_id: Some(format!("wo-{seq}")),
@@ -187,7 +187,7 @@ pub fn outcome(seq: u64, text: &str) -> Record {
     })
 }
 
-pub fn escalation(task: &str, text: &str) -> Record {
+pub(crate) fn escalation(task: &str, text: &str) -> Record {
     Record::Escalation(Escalation {
         outcome_seq: 0,
         task: task.parse().unwrap(),
@@ -201,7 +201,7 @@ pub fn escalation(task: &str, text: &str) -> Record {
     })
 }
 
-pub fn task(name: &str, kind: TaskKind, labels: &[&str]) -> Record {
+pub(crate) fn task(name: &str, kind: TaskKind, labels: &[&str]) -> Record {
     Record::Event(DeviceEvent::Task {
         task: name.parse().unwrap(),
         kind,
@@ -210,21 +210,21 @@ pub fn task(name: &str, kind: TaskKind, labels: &[&str]) -> Record {
     })
 }
 
-pub fn expired(seq: u64) -> Record {
+pub(crate) fn expired(seq: u64) -> Record {
     Record::Event(DeviceEvent::Expired { ticket: Ticket { epoch: EPOCH, seq } })
 }
 
-pub fn batch(stream: StreamId, first: u64, records: &[Record]) -> Frame {
+pub(crate) fn batch(stream: StreamId, first: u64, records: &[Record]) -> Frame {
     let records = records.iter().map(|record| record.encode().unwrap()).collect();
     raw_batch(stream, first, records)
 }
 
-pub fn raw_batch(stream: StreamId, first: u64, records: Vec<Vec<u8>>) -> Frame {
+pub(crate) fn raw_batch(stream: StreamId, first: u64, records: Vec<Vec<u8>>) -> Frame {
     Frame::Batch(Batch { stream, epoch: EPOCH, floor: 0, first, records })
 }
 
 /// Outcomes `first..end`, each with its own text.
-pub fn outcomes(first: u64, end: u64) -> Frame {
+pub(crate) fn outcomes(first: u64, end: u64) -> Frame {
     let records: Vec<Record> =
         (first..end).map(|seq| outcome(seq, &format!("pump {seq} leaks"))).collect();
     batch(StreamId::Outcome, first, &records)

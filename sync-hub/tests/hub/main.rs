@@ -1,5 +1,11 @@
 //! The real binary, with real TLS, certificates, database files and clients.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests fail loudly and say why on standard error"
+)]
+
 mod answers;
 mod client;
 mod identity;

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 const BINARY: &str = env!("CARGO_BIN_EXE_landfall-hub");
 
 /// Nothing here takes longer on a loaded machine.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A hub's directory, and the hub while it runs.
-pub struct Hub {
+pub(crate) struct Hub {
     dir: tempfile::TempDir,
     process: Option<Running>,
 }
@@ -28,12 +28,12 @@ struct Running {
 }
 
 impl Hub {
-    pub fn new() -> Hub {
+    pub(crate) fn new() -> Hub {
         Hub { dir: tempfile::tempdir().unwrap(), process: None }
     }
 
     /// A new hub, running, with these devices enrolled.
-    pub fn with_devices(names: &[&str]) -> Hub {
+    pub(crate) fn with_devices(names: &[&str]) -> Hub {
         let mut hub = Hub::new();
         for name in names {
             hub.enroll(name);
@@ -42,25 +42,25 @@ impl Hub {
         hub
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// The identity of an enrolled device.
-    pub fn identity(&self, name: &str) -> PathBuf {
+    pub(crate) fn identity(&self, name: &str) -> PathBuf {
         self.path("identities").join(name)
     }
 
-    pub fn enroll(&self, name: &str) {
+    pub(crate) fn enroll(&self, name: &str) {
         let out = self.identity(name);
         self.run_ok(&["enroll", name, "--out", out.to_str().unwrap(), "--hub", "127.0.0.1:1"]);
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
         let mut child = Command::new(BINARY)
@@ -86,27 +86,27 @@ impl Hub {
         self.process.as_ref().expect("the hub runs")
     }
 
-    pub fn mqtt(&self) -> SocketAddr {
+    pub(crate) fn mqtt(&self) -> SocketAddr {
         self.running().mqtt
     }
 
-    pub fn web(&self) -> SocketAddr {
+    pub(crate) fn web(&self) -> SocketAddr {
         self.running().web
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.running().child.id()
     }
 
     /// `kill -9`.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut running = self.process.take().expect("the hub runs");
         running.child.kill().unwrap();
         running.child.wait().unwrap();
     }
 
     /// SIGTERM; it must end by itself and well.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let mut running = self.process.take().expect("the hub runs");
         let pid = running.child.id().to_string();
         assert!(Command::new("kill").arg(&pid).status().unwrap().success());
@@ -114,24 +114,24 @@ impl Hub {
         assert!(status.success(), "{status}; log:\n{}", self.log());
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
     /// Runs a command on this hub's directory.
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         Command::new(BINARY).args(args).arg("--data").arg(self.data()).output().unwrap()
     }
 
     /// Runs a command that must succeed; returns its standard output.
-    pub fn run_ok(&self, args: &[&str]) -> String {
+    pub(crate) fn run_ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert!(output.status.success(), "{args:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// Runs a command that must fail; returns its exit code and standard error.
-    pub fn run_err(&self, args: &[&str]) -> (i32, String) {
+    pub(crate) fn run_err(&self, args: &[&str]) -> (i32, String) {
         let output = self.run(args);
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{args:?} succeeded");
@@ -139,16 +139,16 @@ impl Hub {
         (output.status.code().unwrap(), stderr)
     }
 
-    pub fn database(&self) -> rusqlite::Connection {
+    pub(crate) fn database(&self) -> rusqlite::Connection {
         landfall_hub::database::open(&self.data()).unwrap()
     }
 
-    pub fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         queries::stats(&self.database()).unwrap()
     }
 
     /// Waits until the totals are as wanted.
-    pub fn wait_stats(&self, what: &str, wanted: impl Fn(&Stats) -> bool) -> Stats {
+    pub(crate) fn wait_stats(&self, what: &str, wanted: impl Fn(&Stats) -> bool) -> Stats {
         let database = self.database();
         wait_with(what, || {
             let stats = queries::stats(&database).unwrap();
@@ -156,23 +156,23 @@ impl Hub {
         })
     }
 
-    pub fn escalation(&self, device: &str, ticket: &str) -> EscalationView {
+    pub(crate) fn escalation(&self, device: &str, ticket: &str) -> EscalationView {
         let (device, ticket) = (device.parse().unwrap(), ticket.parse().unwrap());
         queries::escalation(&self.database(), &device, ticket).unwrap().expect("it is there")
     }
 
-    pub fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let response = agent().get(self.url(path)).call().unwrap();
         (response.status().as_u16(), response.into_body().read_to_string().unwrap())
     }
 
-    pub fn get_json(&self, path: &str) -> Value {
+    pub(crate) fn get_json(&self, path: &str) -> Value {
         let (status, body) = self.get(path);
         assert_eq!(status, 200, "{path}: {body}");
         serde_json::from_str(&body).unwrap()
     }
 
-    pub fn post_json(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) fn post_json(&self, path: &str, body: &Value) -> (u16, Value) {
         let request = agent().post(self.url(path)).content_type("application/json");
         let response = request.send(body.to_string()).unwrap();
         let status = response.status().as_u16();
@@ -181,7 +181,7 @@ impl Hub {
     }
 
     /// Posts a form as a browser would.
-    pub fn post_form(&self, path: &str, body: &str) -> (u16, String) {
+    pub(crate) fn post_form(&self, path: &str, body: &str) -> (u16, String) {
         let request = agent()
             .post(self.url(path))
             .content_type("application/x-www-form-urlencoded")
@@ -217,7 +217,7 @@ fn agent() -> ureq::Agent {
 }
 
 /// Copies a directory of plain files.
-pub fn copy_dir(from: &Path, to: &Path) {
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -226,12 +226,12 @@ pub fn copy_dir(from: &Path, to: &Path) {
 }
 
 /// Waits for a value, with a deadline.
-pub fn wait_for<T>(what: &str, mut get: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut get: impl FnMut() -> Option<T>) -> T {
     wait_with(what, || get().ok_or_else(|| "not there".to_owned()))
 }
 
 /// Waits for a value, and tells the last state if it never comes.
-pub fn wait_with<T>(what: &str, mut get: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn wait_with<T>(what: &str, mut get: impl FnMut() -> Result<T, String>) -> T {
     let start = Instant::now();
     loop {
         match get() {
