@@ -354,8 +354,8 @@ proptest! {
     }
 }
 
-fn online(held: Vec<Held>) -> Session {
-    let mut session = Session::new(LIMITS, held.clone(), None);
+fn online(held: &[Held]) -> Session {
+    let mut session = Session::new(LIMITS, held.to_vec(), None);
     session.step(0, Event::Connected { version: "0".into(), at_ms: 0 });
     let marks = held.iter().map(|h| Position { stream: h.stream, epoch: h.epoch, next: h.acked });
     let answers = Position { stream: StreamId::Answer, epoch: HUB, next: 0 };
@@ -433,7 +433,7 @@ fn nonsense_from_the_hub_ends_the_connection() {
         batch(StreamId::Outcome, NEW),
         batch(StreamId::Answer, Epoch(77)),
     ] {
-        let mut session = online(vec![held(StreamId::Event, 0)]);
+        let mut session = online(&[held(StreamId::Event, 0)]);
         let effects = session.step(9, Event::Frame(frame.clone()));
         assert!(
             matches!(effects.send[..], [Send::Close(Closing::Protocol(_))]),
@@ -442,7 +442,7 @@ fn nonsense_from_the_hub_ends_the_connection() {
         assert_eq!(effects.persist, []);
         assert_eq!(session.step(10, Event::Tick), Effects::default(), "closed");
     }
-    let mut session = online(vec![held(StreamId::Event, 1)]);
+    let mut session = online(&[held(StreamId::Event, 1)]);
     session.step(6, Event::Sent { end: 1, bytes: 1 });
     let unknown = Position { stream: StreamId::Event, epoch: Epoch(77), next: 1 };
     let too_far = Position { stream: StreamId::Event, epoch: NEW, next: 2 };
@@ -460,7 +460,7 @@ fn a_silent_hub_is_left_and_a_new_epoch_greets_again() {
     let effects = session.step(100, Event::Tick);
     assert_eq!(effects.send, [Send::Close(Closing::NoWelcome(100))]);
 
-    let mut session = online(vec![held(StreamId::Event, 0)]);
+    let mut session = online(&[held(StreamId::Event, 0)]);
     let other = Held { epoch: Epoch(77), ..held(StreamId::Event, 1) };
     let effects = session.step(9, Event::Durable(other));
     assert_eq!(effects.send, [Send::Close(Closing::NewEpoch)]);
@@ -468,7 +468,7 @@ fn a_silent_hub_is_left_and_a_new_epoch_greets_again() {
 
 #[test]
 fn an_unreadable_answer_is_counted_and_does_not_spoil_its_neighbour() {
-    let mut session = online(vec![held(StreamId::Event, 0)]);
+    let mut session = online(&[held(StreamId::Event, 0)]);
     let records = vec![vec![0xff, 0xff], ticket_answer(5)];
     let stream = StreamId::Answer;
     let batch = Batch { stream, epoch: HUB, floor: 0, first: 0, records };
