@@ -109,7 +109,7 @@ def calibrate(build: Build) -> None:
     """Temperatures, scores and the familiarity limit, from the folds."""
     recipe = build.recipe
     answers = []
-    for number in range(recipe.folds):
+    for number in range(settings.folds_answered(recipe)):
         with np.load(build.path(f"fold-{number}.npz")) as stored:
             answers.append(dict(stored))
     parts = {
@@ -137,6 +137,7 @@ def evaluate(build: Build) -> None:
     seed = build.recipe.seed
     report = {
         "folds": build.recipe.folds,
+        "folds_answered": settings.folds_answered(build.recipe),
         "familiarity_min": limit,
         "training_rows": {label: rows[label] for label in labels.FAILURE_MODES},
         "out_of_fold": measured["summary"],
@@ -190,7 +191,7 @@ def _write(path: Path, text: str) -> None:
 
 def _steps(recipe: settings.Recipe) -> dict[str, tuple[str, Callable[[Build], None]]]:
     """Step name -> its result in the work directory, and what makes it."""
-    cross = {f"fold-{n}": (f"fold-{n}.npz", fold(n)) for n in range(recipe.folds)}
+    cross = {f"fold-{n}": (f"fold-{n}.npz", fold(n)) for n in range(settings.folds_answered(recipe))}
     return {
         "class-weights": ("class-weights.json", class_weights),
         "train": ("network.safetensors", train),

@@ -48,8 +48,8 @@ missed endangers someone.
 
 Intervals are 95 % (Wilson). The development splits took no part in training; the recipe was \
 looked at on them while it was made, so expect slightly less elsewhere. Out of fold: \
-{report["folds"]} folds of the training split, each answered by a network trained on the rest \
-with the same recipe, in device arithmetic.
+{report["folds_answered"]} of {report["folds"]} folds of the training split, answered by a network \
+trained on the rest with the same recipe, in device arithmetic.
 
 ### failure-mode ({len(FAILURE_MODES)} labels)
 

@@ -98,7 +98,7 @@ def development(model: Model, data: Path, limit: float, seed: int) -> dict[str, 
                     OrderBook(orders).without_observation
                 ),
                 "requests to an assistant (CLINC150 val)": unfamiliar(
-                    corpus.chat(data, "val")[::5]
+                    corpus.chat(data, "val")[::30]
                 ),
                 "out-of-scope requests (CLINC150 oos_val)": unfamiliar(
                     corpus.chat(data, "oos_val")

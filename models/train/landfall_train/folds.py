@@ -49,8 +49,8 @@ def split(material: Material, folds: int, fold: int, seed: int) -> tuple[Materia
 class Answers:
     """Runs a quantized model over texts, with the arithmetic of a device."""
 
-    def __init__(self, model: Model) -> None:
-        self._reference = Reference(model)
+    def __init__(self, model: Model, jitter: float = 0.0, seed: int = 0) -> None:
+        self._reference = Reference(model, jitter, seed)
         self._reader = TextReader()
 
     def modes(self, texts: Sequence[str]) -> tuple[Floats, Floats]:

@@ -27,10 +27,17 @@ class ModeView:
 
 
 class Reference:
-    """Runs a quantized model."""
+    """Runs a quantized model.
 
-    def __init__(self, model: Model) -> None:
+    With `jitter`, what goes into each linear operator is off by about that share at random:
+    how another processor's order of sums would differ. It shows which answers hang on a
+    rounding to int8 that could have gone either way.
+    """
+
+    def __init__(self, model: Model, jitter: float = 0.0, seed: int = 0) -> None:
         self._model = model
+        self._jitter = jitter
+        self._random = np.random.default_rng(seed)
         self._exact = {
             id(linear): linear.weight.astype(np.float64)
             for layer in model.layers
@@ -72,6 +79,9 @@ class Reference:
         return _norm(x + self._linear(wide, layer.narrow), layer.norm_out)
 
     def _linear(self, x: Floats, linear: Linear) -> Floats:
+        if self._jitter:
+            noise = self._random.standard_normal(x.shape)
+            x = (x * (1.0 + self._jitter * noise)).astype(np.float32)
         scale = np.abs(x).max(axis=1, keepdims=True) / np.float32(LEVELS)
         scale = np.where(scale == 0, np.float32(1), scale)
         quantized = np.clip(np.rint(x / scale), -LEVELS, LEVELS).astype(np.float64)
