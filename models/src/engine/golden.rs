@@ -8,9 +8,10 @@ use super::forward::Raw;
 use super::{Engine, EngineError};
 use serde::Deserialize;
 
-/// Largest difference of a logit that counts as the same: rounding of activations to int8 turns
-/// differences in the last bit into about a hundredth.
-pub const TOLERANCE: f32 = 0.05;
+/// Largest difference of a logit that counts as the same. Logits reach about ±10. Sums in another
+/// order differ in their last bit; where that turns the rounding of one activation to int8, logits
+/// move by up to 0.15. A wrong product or scale moves them by whole units, and the winner with them.
+pub const TOLERANCE: f32 = 0.25;
 
 /// What came of running the golden vectors.
 #[derive(Debug, Clone, PartialEq)]

@@ -96,12 +96,12 @@ impl<'a> Tally<'a> {
     /// Counts one text's spans: start, end and label.
     pub(super) fn spans(
         &mut self,
-        gold: BTreeSet<(usize, usize, String)>,
+        gold: &BTreeSet<(usize, usize, String)>,
         found: BTreeSet<(usize, usize, String)>,
     ) {
         self.n += 1;
-        self.exact += usize::from(gold == found);
-        for span in &gold {
+        self.exact += usize::from(*gold == found);
+        for span in gold {
             let counts = self.spans.entry(span.2.clone()).or_default();
             counts.support += 1;
             counts.hits += usize::from(found.contains(span));
@@ -267,8 +267,8 @@ mod tests {
         let spans = |spans: &[(usize, usize, &str)]| {
             spans.iter().map(|&(start, end, label)| (start, end, label.to_owned())).collect()
         };
-        tally.spans(spans(&[(0, 3, "A"), (4, 6, "B")]), spans(&[(0, 3, "A"), (4, 7, "B")]));
-        tally.spans(spans(&[]), spans(&[]));
+        tally.spans(&spans(&[(0, 3, "A"), (4, 6, "B")]), spans(&[(0, 3, "A"), (4, 7, "B")]));
+        tally.spans(&spans(&[]), spans(&[]));
         let report = tally.report();
         assert_eq!(report.n, 2);
         close(report.accuracy, 0.5);

@@ -42,7 +42,7 @@ pub fn evaluate(
                 let found = spans
                     .into_iter()
                     .map(|span| (span.start, span.end, task.labels[span.label].clone()));
-                tally.spans(without_punctuation(gold, &example.text), found.collect());
+                tally.spans(&without_punctuation(gold, &example.text), found.collect());
             }
             (Gold::Label(_), View::Spans { .. }) | (Gold::Spans(_), View::Label { .. }) => {
                 unreachable!("lines were parsed for the kind of this task")

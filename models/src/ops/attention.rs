@@ -3,26 +3,30 @@
 //! Queries, keys and values come side by side in one row for each piece. There is no mask: a
 //! text is never padded.
 
-use super::kernel::{LANES, exp_negative, vectorised};
+use super::kernel::{LANES, exp_negative, largest_of, sum_of};
 use super::{Parsed, check_arity, floats, parsed};
+use rten_simd::ops::FloatOps;
+use rten_simd::{Isa, SimdOp};
 use std::cell::RefCell;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
-/// Queries handled side by side, so that each key and value is loaded once for all of them: with
-/// one vector for each they fit the registers of every instruction set.
-const ROWS: usize = 4;
+/// Queries handled side by side, so that each key and value is loaded once for all of them: as
+/// many sums as keep two multipliers of a processor busy, few enough for 16 registers.
+const ROWS: usize = 8;
 
 /// One head's keys and values, rearranged, and the scores of [`ROWS`] queries.
 #[derive(Default)]
 struct Scratch {
     /// `[dimension][piece]`, scaled, pieces filled up to whole chunks.
-    keys: Vec<[f32; LANES]>,
+    keys: Vec<f32>,
     /// `[piece][dimension]`, dimensions filled up to whole chunks.
-    values: Vec<[f32; LANES]>,
+    values: Vec<f32>,
+    /// `[dimension][query]`.
+    queries: Vec<[f32; ROWS]>,
     /// `[query][piece]`, pieces filled up to whole chunks.
-    scores: [Vec<[f32; LANES]>; ROWS],
+    scores: [Vec<f32>; ROWS],
 }
 
 thread_local! {
@@ -43,139 +47,154 @@ impl Shape {
         self.width / self.heads
     }
 
+    /// Pieces filled up to whole chunks.
     #[inline(always)]
-    fn piece_chunks(self) -> usize {
-        self.pieces.div_ceil(LANES)
+    fn pieces_filled(self) -> usize {
+        self.pieces.next_multiple_of(LANES)
     }
 
+    /// A head's dimensions filled up to whole chunks.
     #[inline(always)]
-    fn value_chunks(self) -> usize {
-        self.head_width().div_ceil(LANES)
+    fn head_filled(self) -> usize {
+        self.head_width().next_multiple_of(LANES)
     }
 }
 
-fn attention(qkv: &[f32], shape: Shape, out: &mut [f32]) {
-    SCRATCH.with_borrow_mut(|scratch| {
-        vectorised(
-            #[inline(always)]
-            || {
-                for head in 0..shape.heads {
-                    rearrange(qkv, shape, head, scratch);
-                    for first in (0..shape.pieces).step_by(ROWS) {
-                        attend(qkv, shape, head, first, scratch, out);
-                    }
-                }
-            },
-        );
-    });
-}
-
-/// Copies one head's keys and values into the scratch.
-#[inline(always)]
-fn rearrange(qkv: &[f32], shape: Shape, head: usize, scratch: &mut Scratch) {
-    let (width, head_width) = (shape.width, shape.head_width());
-    let scale = 1.0 / (head_width as f32).sqrt();
-    let (piece_chunks, value_chunks) = (shape.piece_chunks(), shape.value_chunks());
-    scratch.keys.clear();
-    scratch.keys.resize(head_width * piece_chunks, [0.0; LANES]);
-    scratch.values.clear();
-    scratch.values.resize(shape.pieces * value_chunks, [0.0; LANES]);
-    for scores in &mut scratch.scores {
-        scores.resize(piece_chunks, [0.0; LANES]);
-    }
-    for (piece, row) in qkv.chunks_exact(3 * width).enumerate() {
-        let key = &row[width + head * head_width..][..head_width];
-        for (dimension, key) in key.iter().enumerate() {
-            scratch.keys[dimension * piece_chunks + piece / LANES][piece % LANES] = key * scale;
-        }
-        let value = &row[2 * width + head * head_width..][..head_width];
-        let values = &mut scratch.values[piece * value_chunks..][..value_chunks];
-        values.as_flattened_mut()[..head_width].copy_from_slice(value);
-    }
-}
-
-/// The output of up to [`ROWS`] pieces from `first` on, for one head.
-#[inline(always)]
-fn attend(
-    qkv: &[f32],
+/// One call: all heads of one text.
+struct Attention<'a> {
+    qkv: &'a [f32],
     shape: Shape,
-    head: usize,
-    first: usize,
-    scratch: &mut Scratch,
-    out: &mut [f32],
-) {
-    let (width, head_width) = (shape.width, shape.head_width());
-    let Scratch { keys, values, scores } = scratch;
-    // Past the end the last piece is computed again, and not written.
-    let queries: [&[f32]; ROWS] = std::array::from_fn(|row| {
-        let piece = (first + row).min(shape.pieces - 1);
-        &qkv[piece * 3 * width + head * head_width..][..head_width]
-    });
-    let piece_chunks = shape.piece_chunks();
-    for chunk in 0..piece_chunks {
-        let mut sums = [[0f32; LANES]; ROWS];
-        for (dimension, key) in keys.iter().skip(chunk).step_by(piece_chunks).enumerate() {
-            for (sums, query) in sums.iter_mut().zip(&queries) {
-                accumulate(sums, query[dimension], key);
-            }
-        }
-        for (scores, sums) in scores.iter_mut().zip(sums) {
-            scores[chunk] = sums;
-        }
-    }
-    let inverses: [f32; ROWS] =
-        std::array::from_fn(|row| 1.0 / exponentiate(&mut scores[row], shape.pieces));
-    let value_chunks = shape.value_chunks();
-    for chunk in 0..value_chunks {
-        let mut sums = [[0f32; LANES]; ROWS];
-        for (piece, value) in values.iter().skip(chunk).step_by(value_chunks).enumerate() {
-            for (sums, scores) in sums.iter_mut().zip(&*scores) {
-                accumulate(sums, scores[piece / LANES][piece % LANES], value);
-            }
-        }
-        let from = chunk * LANES;
-        let count = LANES.min(head_width - from);
-        let rows = ROWS.min(shape.pieces - first);
-        for (row, (sums, inverse)) in sums.iter().zip(inverses).take(rows).enumerate() {
-            let out = &mut out[(first + row) * width + head * head_width + from..][..count];
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out = sum * inverse;
+    scratch: &'a mut Scratch,
+    out: &'a mut [f32],
+}
+
+impl SimdOp for Attention<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(mut self, isa: I) {
+        for head in 0..self.shape.heads {
+            self.rearrange(head);
+            for first in (0..self.shape.pieces).step_by(ROWS) {
+                self.take_queries(head, first);
+                self.score(isa.f32());
+                self.mix(isa.f32(), head, first);
             }
         }
     }
 }
 
-#[inline(always)]
-fn accumulate(sums: &mut [f32; LANES], factor: f32, terms: &[f32; LANES]) {
-    for (sum, term) in sums.iter_mut().zip(terms) {
-        *sum += factor * term;
+impl Attention<'_> {
+    /// Copies one head's keys and values into the scratch.
+    #[inline(always)]
+    fn rearrange(&mut self, head: usize) {
+        let Attention { qkv, shape, scratch, .. } = self;
+        let (width, head_width) = (shape.width, shape.head_width());
+        let scale = 1.0 / (head_width as f32).sqrt();
+        let (pieces_filled, head_filled) = (shape.pieces_filled(), shape.head_filled());
+        scratch.keys.clear();
+        scratch.keys.resize(head_width * pieces_filled, 0.0);
+        scratch.values.clear();
+        scratch.values.resize(shape.pieces * head_filled, 0.0);
+        scratch.queries.resize(head_width, [0.0; ROWS]);
+        for scores in &mut scratch.scores {
+            scores.resize(pieces_filled, 0.0);
+        }
+        for (piece, row) in qkv.chunks_exact(3 * width).enumerate() {
+            let key = &row[width + head * head_width..][..head_width];
+            for (keys, key) in scratch.keys.chunks_exact_mut(pieces_filled).zip(key) {
+                keys[piece] = key * scale;
+            }
+            let value = &row[2 * width + head * head_width..][..head_width];
+            scratch.values[piece * head_filled..][..head_width].copy_from_slice(value);
+        }
+    }
+
+    /// Copies the queries from piece `first` on into the scratch; past the end, the last again.
+    #[inline(always)]
+    fn take_queries(&mut self, head: usize, first: usize) {
+        let Shape { pieces, width, .. } = self.shape;
+        let head_width = self.shape.head_width();
+        for row in 0..ROWS {
+            let piece = (first + row).min(pieces - 1);
+            let query = &self.qkv[piece * 3 * width + head * head_width..][..head_width];
+            for (queries, query) in self.scratch.queries.iter_mut().zip(query) {
+                queries[row] = *query;
+            }
+        }
+    }
+
+    /// Multiplies the queries with all keys.
+    #[inline(always)]
+    fn score(&mut self, ops: impl FloatOps<f32>) {
+        let Scratch { keys, queries, scores, .. } = &mut *self.scratch;
+        let pieces_filled = self.shape.pieces_filled();
+        for at in (0..pieces_filled).step_by(ops.len()) {
+            let mut sums = [ops.zero(); ROWS];
+            for (keys, queries) in keys.chunks_exact(pieces_filled).zip(&*queries) {
+                let keys = ops.load(&keys[at..]);
+                for (sum, query) in sums.iter_mut().zip(queries) {
+                    *sum = ops.mul_add(ops.splat(*query), keys, *sum);
+                }
+            }
+            for (sum, scores) in sums.into_iter().zip(&mut *scores) {
+                ops.store(sum, &mut scores[at..]);
+            }
+        }
+    }
+
+    /// Turns scores into weights and adds up the values, into the output.
+    #[inline(always)]
+    fn mix(&mut self, ops: impl FloatOps<f32>, head: usize, first: usize) {
+        let Shape { pieces, width, .. } = self.shape;
+        let (head_width, head_filled) = (self.shape.head_width(), self.shape.head_filled());
+        let Scratch { values, scores, .. } = &mut *self.scratch;
+        let inverses = std::array::from_fn::<f32, ROWS, _>(
+            #[inline(always)]
+            |row| 1.0 / exponentiate(&mut scores[row], pieces),
+        );
+        let weights = std::array::from_fn::<&[f32], ROWS, _>(
+            #[inline(always)]
+            |row| &scores[row][..pieces],
+        );
+        let rows = ROWS.min(pieces - first);
+        for at in (0..head_width).step_by(ops.len()) {
+            let mut sums = [ops.zero(); ROWS];
+            for (piece, values) in values.chunks_exact(head_filled).take(pieces).enumerate() {
+                let values = ops.load(&values[at..]);
+                for (sum, weights) in sums.iter_mut().zip(weights) {
+                    *sum = ops.mul_add(ops.splat(weights[piece]), values, *sum);
+                }
+            }
+            let count = ops.len().min(head_width - at);
+            for (row, (sum, inverse)) in sums.into_iter().zip(inverses).take(rows).enumerate() {
+                let mut whole = [0f32; LANES];
+                ops.store(ops.mul(sum, ops.splat(inverse)), &mut whole);
+                let out = &mut self.out[(first + row) * width + head * head_width + at..];
+                out[..count].copy_from_slice(&whole[..count]);
+            }
+        }
     }
 }
 
-/// Turns the first `pieces` scores into powers of e relative to the largest, the rest into 0, and
-/// returns their sum.
+/// Turns the first `pieces` scores into powers of e relative to the largest, and returns their
+/// sum.
 #[inline(always)]
-fn exponentiate(scores: &mut [[f32; LANES]], pieces: usize) -> f32 {
-    let flat = scores.as_flattened_mut();
-    flat[pieces..].fill(f32::NEG_INFINITY);
-    let mut largest = [f32::NEG_INFINITY; LANES];
-    for chunk in &*scores {
-        for (largest, score) in largest.iter_mut().zip(chunk) {
-            *largest = if *score > *largest { *score } else { *largest };
-        }
-    }
-    let largest = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
-    for score in scores.as_flattened_mut() {
+fn exponentiate(scores: &mut [f32], pieces: usize) -> f32 {
+    scores[pieces..].fill(f32::NEG_INFINITY);
+    let largest = largest_of(
+        scores,
+        #[inline(always)]
+        |score| score,
+    );
+    for score in &mut *scores {
         *score = exp_negative(*score - largest);
     }
-    scores.as_flattened_mut()[pieces..].fill(0.0);
-    let mut sums = [0f32; LANES];
-    for chunk in &*scores {
-        for (sum, score) in sums.iter_mut().zip(chunk) {
-            *sum += score;
-        }
-    }
-    sums.into_iter().sum()
+    sum_of(
+        &scores[..pieces],
+        #[inline(always)]
+        |power| power,
+    )
 }
 
 /// The operator, as it is read and as tract runs it.
@@ -201,7 +220,11 @@ impl EvalOp for LfAttention {
         };
         let shape = Shape { pieces, width: columns / 3, heads: self.heads };
         let mut out = Tensor::zero::<f32>(&[1, pieces, shape.width])?;
-        attention(floats(qkv)?, shape, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
+        let (qkv, mut plain) = (floats(qkv)?, out.try_as_plain_ram_mut()?);
+        let out_values = plain.as_slice_mut::<f32>()?;
+        SCRATCH.with_borrow_mut(|scratch| {
+            Attention { qkv, shape, scratch, out: out_values }.dispatch();
+        });
         Ok(tvec!(out.into_tvalue()))
     }
 }

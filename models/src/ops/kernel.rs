@@ -35,7 +35,11 @@ pub(super) fn quantise(x: &[f32], width: usize, q: &mut [u8], scales: &mut [f32]
         || {
             for ((x, q), scale) in x.chunks_exact(width).zip(q.chunks_exact_mut(width)).zip(scales)
             {
-                let largest = largest_magnitude(x);
+                let largest = largest_of(
+                    x,
+                    #[inline(always)]
+                    |x| x.abs(),
+                );
                 let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
                 for (q, x) in q.iter_mut().zip(x) {
                     *q = round_to_u8(x * inverse);
@@ -46,17 +50,19 @@ pub(super) fn quantise(x: &[f32], width: usize, q: &mut [u8], scales: &mut [f32]
     );
 }
 
+/// The largest of `of(x)`.
 #[inline(always)]
-fn largest_magnitude(x: &[f32]) -> f32 {
+pub(super) fn largest_of(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
-    let mut largest = [0f32; LANES];
+    let mut largest = [f32::NEG_INFINITY; LANES];
     for chunk in chunks {
         for (largest, x) in largest.iter_mut().zip(chunk) {
-            let magnitude = x.abs();
-            *largest = if magnitude > *largest { magnitude } else { *largest };
+            let next = of(*x);
+            *largest = if next > *largest { next } else { *largest };
         }
     }
-    largest.into_iter().chain(rest.iter().map(|x| x.abs())).fold(0.0, f32::max)
+    let start = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    rest.iter().fold(start, |largest, x| largest.max(of(*x)))
 }
 
 /// Rounds to the nearest integer, ties to even, and adds the zero point. Exact for |x| < 2^22:
@@ -202,8 +208,9 @@ pub(super) struct Norm {
     pub(super) epsilon: f32,
 }
 
+/// The sum of `term(x)`.
 #[inline(always)]
-fn sum_of(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+pub(super) fn sum_of(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut sums = [0f32; LANES];
     for chunk in chunks {

@@ -4,13 +4,13 @@ use super::onnx::{Attribute, Dim, Graph, Values};
 use super::reference::{self, Embed, Linear, Norm};
 
 /// As BERT has it.
-pub const EPSILON: f32 = 1e-12;
+pub(crate) const EPSILON: f32 = 1e-12;
 
 /// A repeatable source of numbers (SplitMix64).
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -18,20 +18,20 @@ impl Random {
     }
 
     /// Between -1 and 1.
-    pub fn unit(&mut self) -> f32 {
+    pub(crate) fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
-    pub fn units(&mut self, count: usize, scale: f32) -> Vec<f32> {
+    pub(crate) fn units(&mut self, count: usize, scale: f32) -> Vec<f32> {
         (0..count).map(|_| self.unit() * scale).collect()
     }
 
     /// Between -127 and 127.
-    pub fn bytes(&mut self, count: usize) -> Vec<i8> {
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<i8> {
         (0..count).map(|_| (self.next() % 255) as u8 as i8).map(|b| b.max(-127)).collect()
     }
 
-    pub fn linear(&mut self, inputs: usize, outputs: usize, gelu: bool) -> Linear {
+    pub(crate) fn linear(&mut self, inputs: usize, outputs: usize, gelu: bool) -> Linear {
         let scale = 1.7 / 127.0 / (inputs as f32).sqrt();
         Linear {
             inputs,
@@ -43,7 +43,7 @@ impl Random {
         }
     }
 
-    pub fn norm(&mut self, width: usize) -> Norm {
+    pub(crate) fn norm(&mut self, width: usize) -> Norm {
         Norm {
             gain: (0..width).map(|_| 1.0 + 0.2 * self.unit()).collect(),
             bias: self.units(width, 0.1),
@@ -54,13 +54,13 @@ impl Random {
 
 /// Its sizes.
 #[derive(Clone, Copy)]
-pub struct Sizes {
-    pub vocabulary: usize,
-    pub positions: usize,
-    pub width: usize,
-    pub heads: usize,
-    pub inner: usize,
-    pub layers: usize,
+pub(crate) struct Sizes {
+    pub(crate) vocabulary: usize,
+    pub(crate) positions: usize,
+    pub(crate) width: usize,
+    pub(crate) heads: usize,
+    pub(crate) inner: usize,
+    pub(crate) layers: usize,
 }
 
 struct Layer {
@@ -72,14 +72,14 @@ struct Layer {
     last_norm: Norm,
 }
 
-pub struct Encoder {
-    pub sizes: Sizes,
+pub(crate) struct Encoder {
+    pub(crate) sizes: Sizes,
     embed: Embed,
     layers: Vec<Layer>,
 }
 
 impl Encoder {
-    pub fn random(sizes: Sizes, random: &mut Random) -> Encoder {
+    pub(crate) fn random(sizes: Sizes, random: &mut Random) -> Encoder {
         let Sizes { vocabulary, positions, width, inner, .. } = sizes;
         let embed = Embed {
             width,
@@ -100,7 +100,7 @@ impl Encoder {
     }
 
     /// The reference answer.
-    pub fn run(&self, ids: &[i64]) -> Vec<f32> {
+    pub(crate) fn run(&self, ids: &[i64]) -> Vec<f32> {
         let mut x = self.embed.run(ids);
         for layer in &self.layers {
             let qkv = layer.qkv.run(&x);
@@ -112,7 +112,7 @@ impl Encoder {
         x
     }
 
-    pub fn onnx(&self) -> Vec<u8> {
+    pub(crate) fn onnx(&self) -> Vec<u8> {
         let Sizes { vocabulary, positions, width, heads, .. } = self.sizes;
         let mut graph = Graph::default();
         graph.input_ids();
@@ -141,7 +141,7 @@ impl Encoder {
 }
 
 /// Adds an `LfLinear` on `x`.
-pub fn linear(graph: &mut Graph, name: &str, x: &str, layer: &Linear) -> String {
+pub(crate) fn linear(graph: &mut Graph, name: &str, x: &str, layer: &Linear) -> String {
     let shape = [layer.inputs, layer.outputs];
     let weight = graph.constant(&format!("{name}.w"), &shape, &Values::I8(&layer.weight));
     let scales =
@@ -152,7 +152,12 @@ pub fn linear(graph: &mut Graph, name: &str, x: &str, layer: &Linear) -> String 
 }
 
 /// Adds an `LfAddNorm`.
-pub fn add_norm(graph: &mut Graph, name: &str, [x, y]: [&str; 2], constants: &Norm) -> String {
+pub(crate) fn add_norm(
+    graph: &mut Graph,
+    name: &str,
+    [x, y]: [&str; 2],
+    constants: &Norm,
+) -> String {
     let (gain, bias) = norm(graph, name, constants);
     let epsilon = [("eps", Attribute::Float(constants.epsilon))];
     graph.node("LfAddNorm", name, &[x, y, &gain, &bias], &epsilon)
@@ -167,7 +172,7 @@ fn norm(graph: &mut Graph, name: &str, norm: &Norm) -> (String, String) {
 }
 
 /// Asserts that two vectors are the same within `tolerance`.
-pub fn assert_close(got: &[f32], expected: &[f32], tolerance: f32, what: &str) {
+pub(crate) fn assert_close(got: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     assert_eq!(got.len(), expected.len(), "{what}: length");
     let mut largest = 0f32;
     for (at, (got, expected)) in got.iter().zip(expected).enumerate() {

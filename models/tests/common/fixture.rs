@@ -11,21 +11,21 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Word pieces in one pass, two of them special.
-pub const TOKENS_MAX: usize = 16;
-pub const WIDTH: usize = 48;
-pub const LABELS: [&str; 3] = ["Leaking", "Noise", "Overheating"];
-pub const FIELDS: [&str; 2] = ["Item", "Activity"];
+pub(crate) const TOKENS_MAX: usize = 16;
+pub(crate) const WIDTH: usize = 48;
+pub(crate) const LABELS: [&str; 3] = ["Leaking", "Noise", "Overheating"];
+pub(crate) const FIELDS: [&str; 2] = ["Item", "Activity"];
 
 /// A package in its own directory.
-pub struct Fixture {
+pub(crate) struct Fixture {
     home: TempDir,
-    pub manifest: Value,
+    pub(crate) manifest: Value,
     files: Vec<(String, Vec<u8>)>,
 }
 
 impl Fixture {
     /// A good package, signed.
-    pub fn new() -> Fixture {
+    pub(crate) fn new() -> Fixture {
         let mut fixture =
             Fixture { home: TempDir::new().unwrap(), manifest: manifest(), files: files() };
         sign::keygen(&fixture.secret_key(), &fixture.public_key()).unwrap();
@@ -34,49 +34,49 @@ impl Fixture {
         fixture
     }
 
-    pub fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }
 
-    pub fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.home.path().join("package")
     }
 
-    pub fn secret_key(&self) -> PathBuf {
+    pub(crate) fn secret_key(&self) -> PathBuf {
         self.home.path().join("maker.key")
     }
 
-    pub fn public_key(&self) -> PathBuf {
+    pub(crate) fn public_key(&self) -> PathBuf {
         self.home.path().join("maker.pub")
     }
 
-    pub fn trust(&self) -> Trust {
+    pub(crate) fn trust(&self) -> Trust {
         Trust::load(&[self.public_key()]).unwrap()
     }
 
-    pub fn open(&self) -> Result<Package, landfall_models::PackageError> {
+    pub(crate) fn open(&self) -> Result<Package, landfall_models::PackageError> {
         Package::open(&self.dir(), &self.trust())
     }
 
-    pub fn engine(&self) -> Engine {
+    pub(crate) fn engine(&self) -> Engine {
         Engine::load(&self.open().unwrap()).unwrap()
     }
 
     /// The path of one file of the package.
-    pub fn blob(&self, name: &str) -> PathBuf {
+    pub(crate) fn blob(&self, name: &str) -> PathBuf {
         let digest = self.manifest["files"][name]["sha256"].as_str().unwrap();
         self.dir().join("blobs").join(digest)
     }
 
     /// Replaces a file, in the manifest too, and signs again.
-    pub fn replace(&mut self, name: &str, content: &[u8]) {
+    pub(crate) fn replace(&mut self, name: &str, content: &[u8]) {
         let file = self.files.iter_mut().find(|(file, _)| file == name).unwrap();
         file.1 = content.to_vec();
         self.write();
     }
 
     /// Writes files, manifest and signature.
-    pub fn write(&mut self) {
+    pub(crate) fn write(&mut self) {
         let mut entries = json!({});
         for (name, content) in &self.files {
             let digest = package::hex(&Sha256::digest(content));
@@ -89,14 +89,14 @@ impl Fixture {
     }
 
     /// Writes the manifest alone.
-    pub fn write_manifest(&self) {
+    pub(crate) fn write_manifest(&self) {
         let mut text = serde_json::to_string_pretty(&self.manifest).unwrap();
         text.push('\n');
         fs::write(self.dir().join("manifest.json"), text).unwrap();
     }
 
     /// Writes the manifest as it is and signs it, whatever it says.
-    pub fn write_signed_manifest(&self) {
+    pub(crate) fn write_signed_manifest(&self) {
         self.write_manifest();
         let bytes = fs::read(self.dir().join("manifest.json")).unwrap();
         let secret =

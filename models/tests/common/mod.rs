@@ -4,15 +4,15 @@
 #![allow(clippy::cast_possible_truncation, reason = "bit patterns, and double precision rounded")]
 #![allow(clippy::cast_sign_loss, reason = "bit patterns")]
 
-pub mod encoder;
-pub mod fixture;
-pub mod onnx;
-pub mod reference;
+pub(crate) mod encoder;
+pub(crate) mod fixture;
+pub(crate) mod onnx;
+pub(crate) mod reference;
 
 use tract_onnx::prelude::*;
 
 /// Runs an ONNX file on one input, the number of pieces left open in the plan.
-pub fn run_onnx(onnx: &[u8], input: Tensor) -> TractResult<Vec<f32>> {
+pub(crate) fn run_onnx(onnx: &[u8], input: Tensor) -> TractResult<Vec<f32>> {
     let plan = landfall_models::ops::onnx()
         .model_for_read(&mut &onnx[..])?
         .into_optimized()?

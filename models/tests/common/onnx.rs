@@ -1,13 +1,13 @@
 //! Writes ONNX files: just enough of protocol buffers for graphs of constants and nodes.
 
 /// A tensor's elements.
-pub enum Values<'a> {
+pub(crate) enum Values<'a> {
     F32(&'a [f32]),
     I8(&'a [i8]),
 }
 
 /// An attribute's value.
-pub enum Attribute<'a> {
+pub(crate) enum Attribute<'a> {
     Float(f32),
     Int(i64),
     Ints(&'a [i64]),
@@ -16,7 +16,7 @@ pub enum Attribute<'a> {
 
 /// One dimension of an input or output.
 #[derive(Clone, Copy)]
-pub enum Dim {
+pub(crate) enum Dim {
     Fixed(i64),
     Pieces,
 }
@@ -27,7 +27,7 @@ const I64: u64 = 7;
 
 /// A graph under construction.
 #[derive(Default)]
-pub struct Graph {
+pub(crate) struct Graph {
     nodes: Vec<Vec<u8>>,
     initializers: Vec<Vec<u8>>,
     inputs: Vec<Vec<u8>>,
@@ -36,7 +36,7 @@ pub struct Graph {
 
 impl Graph {
     /// Adds a constant and returns its name.
-    pub fn constant(&mut self, name: &str, shape: &[usize], values: &Values<'_>) -> String {
+    pub(crate) fn constant(&mut self, name: &str, shape: &[usize], values: &Values<'_>) -> String {
         let (kind, raw): (u64, Vec<u8>) = match values {
             Values::F32(values) => (F32, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
             Values::I8(values) => (I8, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
@@ -53,7 +53,7 @@ impl Graph {
     }
 
     /// Adds a node with one output, named like the node.
-    pub fn node(
+    pub(crate) fn node(
         &mut self,
         op: &str,
         name: &str,
@@ -77,20 +77,20 @@ impl Graph {
         name.to_owned()
     }
 
-    pub fn input_ids(&mut self) {
+    pub(crate) fn input_ids(&mut self) {
         self.inputs.push(value_info("input_ids", I64, &[Dim::Fixed(1), Dim::Pieces]));
     }
 
-    pub fn input(&mut self, name: &str, dims: &[Dim]) {
+    pub(crate) fn input(&mut self, name: &str, dims: &[Dim]) {
         self.inputs.push(value_info(name, F32, dims));
     }
 
-    pub fn output(&mut self, name: &str, dims: &[Dim]) {
+    pub(crate) fn output(&mut self, name: &str, dims: &[Dim]) {
         self.outputs.push(value_info(name, F32, dims));
     }
 
     /// The file.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut graph = Vec::new();
         for (field, parts) in
             [(1, &self.nodes), (5, &self.initializers), (11, &self.inputs), (12, &self.outputs)]

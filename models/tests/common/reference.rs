@@ -3,17 +3,17 @@
 //! Same arithmetic, other code: sums in double precision, no chunks, no packing, libm functions.
 
 /// A linear layer's constants: `weight[k * outputs + n]`.
-pub struct Linear {
-    pub inputs: usize,
-    pub outputs: usize,
-    pub weight: Vec<i8>,
-    pub scales: Vec<f32>,
-    pub bias: Vec<f32>,
-    pub gelu: bool,
+pub(crate) struct Linear {
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    pub(crate) weight: Vec<i8>,
+    pub(crate) scales: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
+    pub(crate) gelu: bool,
 }
 
 impl Linear {
-    pub fn run(&self, x: &[f32]) -> Vec<f32> {
+    pub(crate) fn run(&self, x: &[f32]) -> Vec<f32> {
         let mut out = Vec::new();
         for row in x.chunks_exact(self.inputs) {
             let largest = row.iter().fold(0f32, |largest, x| largest.max(x.abs()));
@@ -56,7 +56,7 @@ fn erf(x: f64) -> f64 {
     sum * 2.0 / std::f64::consts::PI.sqrt()
 }
 
-pub fn attention(qkv: &[f32], width: usize, heads: usize) -> Vec<f32> {
+pub(crate) fn attention(qkv: &[f32], width: usize, heads: usize) -> Vec<f32> {
     let pieces = qkv.len() / (3 * width);
     let head_width = width / heads;
     let at = |piece: usize, part: usize, head: usize, dimension: usize| {
@@ -84,14 +84,14 @@ pub fn attention(qkv: &[f32], width: usize, heads: usize) -> Vec<f32> {
 }
 
 /// A layer normalisation's constants.
-pub struct Norm {
-    pub gain: Vec<f32>,
-    pub bias: Vec<f32>,
-    pub epsilon: f32,
+pub(crate) struct Norm {
+    pub(crate) gain: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
+    pub(crate) epsilon: f32,
 }
 
 impl Norm {
-    pub fn run(&self, x: &[f32]) -> Vec<f32> {
+    pub(crate) fn run(&self, x: &[f32]) -> Vec<f32> {
         let width = self.gain.len();
         let mut out = Vec::new();
         for row in x.chunks_exact(width) {
@@ -107,21 +107,21 @@ impl Norm {
     }
 }
 
-pub fn add(x: &[f32], y: &[f32]) -> Vec<f32> {
+pub(crate) fn add(x: &[f32], y: &[f32]) -> Vec<f32> {
     x.iter().zip(y).map(|(x, y)| x + y).collect()
 }
 
 /// The embedding's constants.
-pub struct Embed {
-    pub width: usize,
-    pub words: Vec<i8>,
-    pub word_scales: Vec<f32>,
-    pub positions: Vec<f32>,
-    pub norm: Norm,
+pub(crate) struct Embed {
+    pub(crate) width: usize,
+    pub(crate) words: Vec<i8>,
+    pub(crate) word_scales: Vec<f32>,
+    pub(crate) positions: Vec<f32>,
+    pub(crate) norm: Norm,
 }
 
 impl Embed {
-    pub fn run(&self, ids: &[i64]) -> Vec<f32> {
+    pub(crate) fn run(&self, ids: &[i64]) -> Vec<f32> {
         let mut rows = Vec::new();
         for (at, id) in ids.iter().enumerate() {
             let id = usize::try_from(*id).unwrap();
