@@ -94,8 +94,7 @@ pub async fn serve(
     tracing::info!("stopping");
     web.stop().await;
     endpoint.stop().await;
-    drop(database);
-    // The thread ends when its queue is empty and no handle is left.
+    database.stop().await;
     let _ = tokio::task::spawn_blocking(move || writer.join()).await;
     Ok(())
 }

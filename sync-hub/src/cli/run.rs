@@ -14,6 +14,10 @@ const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIF
 /// Loopback, for people on this machine or through a tunnel.
 const WEB_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
+/// SIGXFSZ on Linux. Handled, so that a file size limit (`ulimit -f`, `LimitFSIZE=`) is a
+/// failed write like that of a full disk, and does not end the hub.
+const FILE_SIZE_EXCEEDED: SignalKind = SignalKind::from_raw(25);
+
 /// The configuration file; the command line comes first.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +56,7 @@ pub(super) fn run(data: &Path, args: &RunArgs) -> Result<(), Failure> {
             signal(SignalKind::terminate()).map_err(failed)?,
             signal(SignalKind::interrupt()).map_err(failed)?,
         );
+        let _file_size = signal(FILE_SIZE_EXCEEDED).map_err(failed)?;
         let stop = async {
             tokio::select! {
                 _ = terminate.recv() => {}

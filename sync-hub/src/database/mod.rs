@@ -53,7 +53,7 @@ struct Readers {
 
 impl Database {
     /// Opens (creating or upgrading) the database of a data directory and starts its thread,
-    /// which ends when the last clone is dropped; joining it waits for the last commit.
+    /// which ends after [`Database::stop`]; joining it waits for the last commit.
     ///
     /// # Errors
     /// [`DbError`] if the file cannot be opened or is of a newer version.
@@ -81,8 +81,15 @@ impl Database {
     /// [`DbError::Closed`] while the hub stops.
     pub async fn submit<C: Command>(&self, command: C) -> Result<Reply<C::Done>, DbError> {
         let (job, reply) = writer::job(command);
-        self.writer.send(job).await.map_err(|_| DbError::Closed)?;
+        self.writer.send(writer::Message::Job(job)).await.map_err(|_| DbError::Closed)?;
         Ok(reply)
+    }
+
+    /// Ends the thread once everything queued until now is committed. Later commands fail with
+    /// [`DbError::Closed`]; reading goes on.
+    pub async fn stop(&self) {
+        // It fails only if the thread has ended already.
+        let _ = self.writer.send(writer::Message::Stop).await;
     }
 
     /// Reads with a connection of its own, off the runtime's threads.

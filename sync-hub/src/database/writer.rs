@@ -20,7 +20,14 @@ const GROUP_MAX: usize = 64;
 pub type Reply<T> = oneshot::Receiver<Result<T, DbError>>;
 
 /// Where commands are handed in.
-pub(super) type Jobs = mpsc::Sender<Box<dyn Job>>;
+pub(super) type Jobs = mpsc::Sender<Message>;
+
+/// What the thread is told.
+pub(super) enum Message {
+    Job(Box<dyn Job>),
+    /// Finish what was queued before, then end.
+    Stop,
+}
 
 /// A command whose type is forgotten.
 pub(super) trait Job: Send {
@@ -53,6 +60,7 @@ impl<C: Command> Job for Pending<C> {
     }
 }
 
+/// A command as a job, and what will tell its outcome.
 pub(super) fn job<C: Command>(command: C) -> (Box<dyn Job>, Reply<C::Done>) {
     let (reply, receiver) = oneshot::channel();
     (Box::new(Pending { command, done: None, reply }), receiver)
@@ -70,16 +78,25 @@ pub(super) fn start(
     Ok((sender, thread))
 }
 
-fn run(path: &Path, connection: Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+fn run(path: &Path, connection: Connection, mut messages: mpsc::Receiver<Message>) {
     let mut writer = Writer { path, connection: Some(connection), failing: false };
-    while let Some(first) = jobs.blocking_recv() {
+    let mut next = messages.blocking_recv();
+    while let Some(Message::Job(first)) = next.take() {
         let mut group = vec![first];
-        while group.len() < GROUP_MAX
-            && let Ok(job) = jobs.try_recv()
-        {
-            group.push(job);
+        while group.len() < GROUP_MAX {
+            match messages.try_recv() {
+                Ok(Message::Job(job)) => group.push(job),
+                Ok(Message::Stop) => {
+                    next = Some(Message::Stop);
+                    break;
+                }
+                Err(_) => break,
+            }
         }
         writer.commit(group);
+        if next.is_none() {
+            next = messages.blocking_recv();
+        }
     }
 }
 
@@ -223,12 +240,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_is_read_and_the_thread_ends_with_its_last_handle() {
+    async fn what_was_queued_before_the_end_is_committed_and_nothing_after() {
         let dir = tempfile::tempdir().unwrap();
         let (database, thread) = Database::start(dir.path()).unwrap();
-        database.write(Put("k", || {})).await.unwrap();
-        assert_eq!(database.read(keys).await.unwrap(), ["k"]);
-        drop(database);
+        let first = database.submit(Put("a", || {})).await.unwrap();
+        let second = database.submit(Put("b", || {})).await.unwrap();
+        database.stop().await;
+        first.await.unwrap().unwrap();
+        second.await.unwrap().unwrap();
         tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
+        let late = database.write(Put("c", || {})).await;
+        assert!(matches!(late, Err(DbError::Closed)), "{late:?}");
+        assert_eq!(database.read(keys).await.unwrap(), ["a", "b"]);
     }
 }

@@ -20,6 +20,13 @@ impl Input {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Whether what came so far can be a CONNECT: its first byte is always the same, so that
+    /// another protocol is recognised without waiting for a packet that never ends.
+    pub(super) fn may_be_connect(&self) -> bool {
+        const CONNECT: u8 = 0x10;
+        self.bytes.get(self.start).is_none_or(|first| *first == CONNECT)
+    }
+
     /// The next whole packet, if there is one, of at most `bytes_max`.
     pub(super) fn packet(&mut self, bytes_max: usize) -> Result<Option<Packet>, Error> {
         let waiting = &self.bytes[self.start..];
@@ -36,6 +43,7 @@ impl Input {
 
 /// Bytes of one packet, as they are sent.
 pub(super) fn encode(packet: &Packet) -> Result<Vec<u8>, Error> {
+    // A `BytesMut`, whose crate is not named here.
     let mut bytes = Default::default();
     packet.write(&mut bytes, PACKET_BYTES_MAX)?;
     Ok(bytes.to_vec())

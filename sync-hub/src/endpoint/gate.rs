@@ -170,6 +170,9 @@ async fn read_connect(
 ) -> Result<Connect, String> {
     let mut chunk = [0; limits::CONNECT_BYTES_MAX];
     loop {
+        if !input.may_be_connect() {
+            return Err("the first packet is not CONNECT".to_owned());
+        }
         match input.packet(limits::CONNECT_BYTES_MAX) {
             Ok(Some(Packet::Connect(connect))) => return Ok(connect),
             Ok(Some(_)) => return Err("the first packet is not CONNECT".to_owned()),

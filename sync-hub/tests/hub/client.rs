@@ -111,7 +111,7 @@ impl Device {
         let next = async {
             loop {
                 if let Event::Incoming(packet) = self.events.poll().await? {
-                    return Ok(packet);
+                    return Ok::<_, ConnectionError>(packet);
                 }
             }
         };
