@@ -1,5 +1,7 @@
 //! The tool, run as a process.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use common::fixture::Fixture;

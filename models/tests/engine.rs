@@ -1,5 +1,7 @@
 //! The engine on a small package with random weights.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use common::fixture::{FIELDS, Fixture, LABELS};

@@ -1,5 +1,7 @@
 //! Each fused operator against its meaning, through tract.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use common::encoder::{Random, Sizes, add_norm, assert_close, linear};

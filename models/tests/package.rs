@@ -1,5 +1,7 @@
 //! Opening packages: what is refused, in which order, and what the error says.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use common::fixture::Fixture;

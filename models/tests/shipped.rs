@@ -1,5 +1,7 @@
 //! The packages that ship: signed, whole, right on this processor, and fast enough to be used.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use landfall_models::{Engine, Kind, Package, Trust, View, eval};
 use std::path::{Path, PathBuf};
 

@@ -174,11 +174,8 @@ fn norm(graph: &mut Graph, name: &str, norm: &Norm) -> (String, String) {
 /// Asserts that two vectors are the same within `tolerance`.
 pub(crate) fn assert_close(got: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     assert_eq!(got.len(), expected.len(), "{what}: length");
-    let mut largest = 0f32;
     for (at, (got, expected)) in got.iter().zip(expected).enumerate() {
         let error = (got - expected).abs();
         assert!(error <= tolerance, "{what}: {got} at {at} is not {expected}");
-        largest = largest.max(error);
     }
-    println!("{what}: largest difference {largest:e}");
 }
