@@ -13,6 +13,9 @@ use std::time::{Duration, SystemTime};
 /// Held by the hub that runs on a data directory.
 const RUN_LOCK: &str = "run.lock";
 
+/// What the server certificate always names: clients on this machine need no `--name`.
+pub const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -118,7 +121,7 @@ fn lock(data: &Path) -> Result<File, HubError> {
 
 /// Every name that the server certificate must have.
 fn hosts(config: &Config) -> Vec<String> {
-    let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+    let mut hosts: Vec<String> = LOCAL_NAMES.map(str::to_owned).into();
     if !config.listen.ip().is_unspecified() {
         hosts.push(config.listen.ip().to_string());
     }

@@ -13,6 +13,10 @@ fn enrolling_twice_says_so_and_changes_nothing() {
     assert!(again.contains("already"), "{again}");
     assert_eq!(std::fs::read(out.join("device.pem")).unwrap(), pem);
     let elsewhere = hub.path("elsewhere");
+    let far = ["enroll", "ship-8", "--out", elsewhere.to_str().unwrap(), "--hub", "hub.example:1"];
+    let note = String::from_utf8(hub.run(&far).stderr).unwrap();
+    assert!(note.contains("--name hub.example"), "{note}");
+    let elsewhere = hub.path("another");
     let (code, error) = hub.run_err(&["enroll", "ship-7", "--out", elsewhere.to_str().unwrap()]);
     assert!(code == 1 && error.contains("remedy:") && error.contains("--renew"), "{error}");
 }

@@ -105,6 +105,7 @@ CREATE TABLE escalation (
 ) STRICT;
 CREATE INDEX escalation_by_state ON escalation (state, id);
 CREATE INDEX escalation_by_device ON escalation (device, id);
+CREATE INDEX escalation_open ON escalation (device) WHERE state = 'open';
 
 -- A device gave up on a ticket whose escalation has not arrived yet (streams are independent).
 CREATE TABLE expired_early (
