@@ -75,19 +75,20 @@ fn find(args: &EvalArgs, trust: &Trust) -> anyhow::Result<Package> {
 }
 
 fn read(path: &Path, task: &TaskSpec) -> anyhow::Result<Vec<Example>> {
-    let parsed = if path == Path::new("-") {
+    let piped = path == Path::new("-");
+    let name = if piped { "standard input".to_owned() } else { path.display().to_string() };
+    let parsed = if piped {
         eval::parse(stdin().lock(), task)
     } else {
-        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
         eval::parse(BufReader::new(file), task)
     };
     parsed.map_err(|error| match error {
-        InputError::Io(error) => anyhow!(error).context(format!("cannot read {}", path.display())),
-        InputError::Empty => anyhow!("{} has no lines to evaluate", path.display()),
+        InputError::Io(error) => anyhow!(error).context(format!("cannot read {name}")),
+        InputError::Empty => anyhow!("{name} has no lines to evaluate"),
         InputError::Bad(bad) => {
-            let lines: Vec<String> =
-                bad.iter().map(|bad| format!("\n  {}, {bad}", path.display())).collect();
-            anyhow!("{} has bad lines; nothing was evaluated:{}", path.display(), lines.concat())
+            let lines: Vec<String> = bad.iter().map(|bad| format!("\n  {name}, {bad}")).collect();
+            anyhow!("{name} has bad lines; nothing was evaluated:{}", lines.concat())
         }
     })
 }

@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How reports name the texts that belong to no label.
 pub const OUT_OF_SCOPE: &str = "(out of scope)";
 
-/// The quality of a task on some lines. Figures are shares from 0 to 1.
+/// The quality of a task on some lines. Figures are shares from 0 to 1; what does not apply is
+/// `null` in JSON.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// The task.
@@ -29,13 +30,10 @@ pub struct Report {
     pub per_label: BTreeMap<String, LabelMetrics>,
     /// Of tasks that reject or lines out of scope: right among the texts that are in scope, a
     /// rejected text counting as wrong. `None` if there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub in_scope_accuracy: Option<f64>,
     /// Rejected among the texts that are out of scope. `None` if there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub oos_recall: Option<f64>,
     /// Texts that were rejected, of tasks that reject.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rejected: Option<usize>,
     /// Labels of the input that the task does not have; their texts count as wrong.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
