@@ -33,6 +33,8 @@ pub(super) struct Tally {
     pub model: usize,
     /// Handed to the hub.
     pub escalated: usize,
+    /// Questions to the hub: what was escalated, and audits of answers that stand.
+    pub asked: usize,
     /// Refused by the guard or a rule.
     pub refused: usize,
 }
@@ -121,6 +123,7 @@ impl Board {
             ..Tally::default()
         };
         for reply in inner.told.values() {
+            tally.asked += usize::from(reply.escalation.is_some());
             *match (reply.status, reply.mechanism.kind.as_str()) {
                 (Status::Escalated, _) => &mut tally.escalated,
                 (Status::Refused, _) => &mut tally.refused,
@@ -196,7 +199,7 @@ pub(crate) mod tests {
         board.told(0, reply(Status::Answered, "rule", "e-2"));
         assert_eq!(board.all_changed(), [0]);
         board.told(1, reply(Status::Escalated, "model", "e-3"));
-        let tally = Tally { done: 2, rule: 1, escalated: 1, ..Tally::default() };
+        let tally = Tally { done: 2, rule: 1, escalated: 1, asked: 1, ..Tally::default() };
         assert_eq!(board.tally(), tally);
         assert_eq!(board.order_of("ship", "t-e-3").unwrap().id, "b");
         assert!(board.latest().unwrap().contains("to the hub"));

@@ -230,7 +230,7 @@ impl Demo {
     fn drain(&mut self, watch: &Watch) -> Result<()> {
         let hub = self.hub.client();
         let told = self.board.all_told();
-        let asked = told.values().filter(|reply| reply.status == Status::Escalated).count();
+        let asked = self.board.tally().asked;
         let mut seen = None;
         let mut progress_at = Instant::now();
         loop {
@@ -289,7 +289,7 @@ impl Demo {
         let told = ledger::told(&self.board);
         let ledger = compare(&told, &all_outcomes(&self.hub.client())?);
         let escalations =
-            Escalations { asked: tally.escalated, answered: operator.given().len(), back };
+            Escalations { asked: tally.asked, answered: operator.given().len(), back };
         find_faults(&self.board, &ledger, &escalations, &mut faults);
         let rejected = self.board.all_rejected();
         let has_labels = self.board.orders().iter().any(|order| order.expected.is_some());

@@ -111,7 +111,7 @@ pub struct Outcomes {
 /// Questions to the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Escalations {
-    /// Asked by devices.
+    /// Asked by devices, audits included.
     pub asked: usize,
     /// Answered by the operator.
     pub answered: usize,
@@ -174,7 +174,7 @@ impl fmt::Display for Report {
         row(f, "lost", lost.to_string())?;
         let Escalations { asked, answered, back } = self.escalations;
         let escalations = format!("{asked} / {answered} / {back}");
-        row(f, "escalations asked / answered / back", escalations)?;
+        row(f, "questions asked / answered / back", escalations)?;
         row(f, "callers' attempts repeated", self.attempts_repeated.to_string())?;
         for fault in &self.faults {
             writeln!(f, "  FAULT: {fault}")?;
@@ -243,7 +243,7 @@ mod tests {
         has("agent memory", "62.5 MB");
         has("bytes per outcome", "120 up, 30 down");
         has("outcomes recorded", "200 = 200");
-        has("escalations asked", "48 / 48 / 48");
+        has("questions asked", "48 / 48 / 48");
         assert!(!table.contains("FAULT") && !table.contains("not taken"));
     }
 
