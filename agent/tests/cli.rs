@@ -28,6 +28,17 @@ fn every_mistake_of_a_configuration_is_told_at_once() {
 }
 
 #[test]
+fn a_relative_configuration_path_works() {
+    let site = Site::new(RULES);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_landfall-agent"));
+    command.current_dir(site.path()).env("LANDFALL_PACKAGES", site.path());
+    let ask = command.args(["ask", "failure-mode", "leak", "--config", "agent.toml"]);
+    let output = ask.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(site.path().join("data").is_dir());
+}
+
+#[test]
 fn usage_mistakes_exit_with_two() {
     let site = Site::new(RULES);
     assert_eq!(site.run(&["ask"]).status.code(), Some(2));
@@ -103,7 +114,8 @@ fn batches_of_every_kind_are_decided_once() {
     assert!(again.iter().zip(&first).all(|(a, b)| a["outcome"] == b["outcome"]));
     assert!(again.iter().all(|line| line["repeated"] == true));
 
-    let stdin = site.run_with(&["batch", "failure-mode", "-", "--json"], b"a leak\n\nK\xFChler leaking\n");
+    let stdin =
+        site.run_with(&["batch", "failure-mode", "-", "--json"], b"a leak\n\nK\xFChler leaking\n");
     let lines = lines(&stdin);
     assert_eq!(lines.len(), 2, "{}", text(&stdin));
     assert_eq!((&lines[1]["line"], &lines[1]["encoding"]), (&3.into(), &"windows-1252".into()));
@@ -124,7 +136,10 @@ fn results_of_a_batch_name_the_lines_that_failed() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(text(&output).contains("2 of 3 lines were not decided"), "{}", text(&output));
     let summary = stdout_json(&output);
-    assert_eq!((&summary["results"]["rule"], &summary["results"]["errors"]), (&1.into(), &2.into()));
+    assert_eq!(
+        (&summary["results"]["rule"], &summary["results"]["errors"]),
+        (&1.into(), &2.into())
+    );
     let results = std::fs::read_to_string(site.path().join("results.jsonl")).unwrap();
     let codes: Vec<Value> = results
         .lines()

@@ -92,7 +92,9 @@ fn empty_and_huge_texts_are_refused_with_a_reason_and_recorded() {
 fn batches_keep_their_order_and_one_bad_item_spoils_no_other() {
     let (_site, agent) = started();
     let items: Vec<Value> = (0..100)
-        .map(|n| if n == 7 { json!({"txt": "x"}) } else { json!({"text": "leak", "id": n.to_string()}) })
+        .map(|n| {
+            if n == 7 { json!({"txt": "x"}) } else { json!({"text": "leak", "id": n.to_string()}) }
+        })
         .collect();
     let (status, replies) = agent.post(Value::from(items).to_string());
     assert_eq!(status, 200);
@@ -125,9 +127,8 @@ fn the_same_id_is_decided_once() {
 fn the_same_id_at_the_same_time_is_decided_once() {
     let (_site, agent) = started();
     let replies: Vec<Value> = std::thread::scope(|scope| {
-        let asks: Vec<_> = (0..16)
-            .map(|_| scope.spawn(|| agent.ask("noise in gearbox", Some("wo-2"))))
-            .collect();
+        let asks: Vec<_> =
+            (0..16).map(|_| scope.spawn(|| agent.ask("noise in gearbox", Some("wo-2")))).collect();
         asks.into_iter().map(|ask| ask.join().unwrap()).collect()
     });
     let fresh = replies.iter().filter(|reply| reply["repeated"] == false).count();
@@ -152,7 +153,10 @@ fn what_needs_a_missing_model_is_escalated_and_can_be_followed() {
     let unknown = agent.get("/v1/escalations/0123456789abcdef-1");
     assert_eq!((error(&unknown).0, error(&unknown).1), (404, "unknown-ticket"));
     let status = agent.status();
-    assert!(status["faults"][0].as_str().is_some_and(|f| f.contains("no model package")), "{status}");
+    assert!(
+        status["faults"][0].as_str().is_some_and(|f| f.contains("no model package")),
+        "{status}"
+    );
 }
 
 #[test]

@@ -27,7 +27,7 @@ struct TaskReport {
 }
 
 pub(super) fn check(args: &StatusArgs) -> Result<Done, Failure> {
-    let config = Config::load(&args.common.config())?;
+    let config = Config::load(&super::whole(&args.common.config()))?;
     let models = Models::load(&config.models);
     let tasks = service::tasks(&config, &models)?;
     let report = report(&config, &models, &tasks);

@@ -20,7 +20,7 @@ use args::{Args, Command};
 use clap::Parser;
 use failure::Failure;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// How a command ended well.
@@ -80,7 +80,13 @@ fn run(path: &Path) -> Result<Done, Failure> {
 }
 
 fn load(path: &Path) -> Result<Config, Failure> {
-    Config::load_to_run(path).map_err(Failure::from)
+    Config::load_to_run(&whole(path)).map_err(Failure::from)
+}
+
+/// With its directory: paths in the configuration start there, wherever we are called from.
+fn whole(path: &Path) -> PathBuf {
+    // Without a current directory the file is not found, and that is said.
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn log_to_stderr(level: &str) {

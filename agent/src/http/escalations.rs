@@ -32,7 +32,8 @@ pub(super) async fn show(
         query.map_err(|error| ApiError::bad_request("invalid-query", error.body_text()))?;
     let wait = wait.as_deref().map_or(Ok(Duration::ZERO), parse_wait)?;
     let store = app.pipeline.store();
-    let status = wait_for(store, ticket, wait, app.stopping.clone()).await.map_err(store_error)?;
+    let status =
+        wait_for(store, ticket, wait, app.stopping.clone()).await.map_err(|e| store_error(&e))?;
     let status = status.ok_or_else(|| {
         ApiError::new(StatusCode::NOT_FOUND, "unknown-ticket", format!("no escalation {ticket}"))
             .remedy(StoreError::UnknownTicket.remedy())
@@ -88,7 +89,7 @@ fn is_open(state: TicketState) -> bool {
     }
 }
 
-fn store_error(error: StoreError) -> ApiError {
+fn store_error(error: &StoreError) -> ApiError {
     let remedy = error.remedy();
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", error.to_string())
         .remedy(remedy)

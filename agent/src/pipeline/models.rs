@@ -92,7 +92,7 @@ impl Models {
         let mut models = Models::default();
         match found {
             Ok((packages, trust)) => packages.iter().for_each(|dir| models.try_add(dir, &trust)),
-            Err(error) => models.fault(error.to_string(), error.remedy()),
+            Err(error) => models.fault(whole(&error), error.remedy()),
         }
         models
     }
@@ -108,11 +108,10 @@ impl Models {
     }
 
     fn add(&mut self, dir: &Path, trust: &Trust) -> Result<(), (String, String)> {
-        let package =
-            Package::open(dir, trust).map_err(|e| (e.to_string(), e.remedy().to_owned()))?;
+        let package = Package::open(dir, trust).map_err(|e| (whole(&e), e.remedy().to_owned()))?;
         let name = format!("{} {}", package.manifest().name, package.manifest().version);
         let digest = shorten(package.digest());
-        let engine = Engine::load(&package).map_err(|e| (e.to_string(), e.remedy().to_owned()))?;
+        let engine = Engine::load(&package).map_err(|e| (whole(&e), e.remedy().to_owned()))?;
         // The files are in the engine now; their bytes are not needed twice.
         drop(package);
         check_golden(&engine).map_err(|message| {
@@ -170,6 +169,17 @@ impl Models {
             (None, None) => Backing::Missing("no model package has this task".to_owned()),
         }
     }
+}
+
+/// An error with its causes, on one line.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 fn check_golden(engine: &Engine) -> Result<(), String> {

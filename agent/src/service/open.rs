@@ -59,7 +59,6 @@ impl StartError {
         move |source| StartError::System { what, source }
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
     pub(super) fn panicked(_: tokio::task::JoinError) -> StartError {
         StartError::Panicked
     }
@@ -104,8 +103,12 @@ pub fn open(config: Config) -> Result<Opened, StartError> {
 /// Joins every configured task with what the packages have.
 ///
 /// # Errors
-/// Every setting that does not fit its model.
+/// Every setting that does not fit its model, and, if every package could be loaded, every task
+/// that none of them has.
 pub fn tasks(config: &Config, models: &Models) -> Result<Vec<Task>, ConfigError> {
+    if let Some(known) = models.known() {
+        config.check_models(&known)?;
+    }
     let policies = config.policies(|task| models.facts(task))?;
     let backings = config.tasks.iter().map(|task| models.backing(&task.model));
     let tasks = policies.into_iter().zip(backings);

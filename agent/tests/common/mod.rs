@@ -1,5 +1,9 @@
 //! Starts the real agent in a directory of its own and talks to it.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part of it, and fails where it stands"
+)]
 
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -9,10 +13,10 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything: generous, because a test machine may be busy.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A task that decides by rules alone; everything else is escalated for want of a model.
-pub const RULES: &str = r#"
+pub(crate) const RULES: &str = r#"
 [task.failure-mode]
 error_max = 0.10
 leave = { text = true, meta = ["asset"] }
@@ -28,39 +32,39 @@ out_of_scope = true
 "#;
 
 /// A site: configuration and data directory.
-pub struct Site {
-    pub dir: tempfile::TempDir,
+pub(crate) struct Site {
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Site {
     /// With HTTP on a free port, a spool, and these further lines.
-    pub fn new(more: &str) -> Site {
+    pub(crate) fn new(more: &str) -> Site {
         let site = Site { dir: tempfile::tempdir().unwrap() };
         site.configure(more);
         site
     }
 
-    pub fn configure(&self, more: &str) {
+    pub(crate) fn configure(&self, more: &str) {
         let text = format!(
             "data_dir = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\n[spool]\ndir = \"spool\"\n{more}"
         );
         std::fs::write(self.config(), text).unwrap();
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.path().join("agent.toml")
     }
 
-    pub fn spool(&self, name: &str) -> PathBuf {
+    pub(crate) fn spool(&self, name: &str) -> PathBuf {
         self.path().join("spool/failure-mode").join(name)
     }
 
     /// A command of the binary, with this configuration and without any model package.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_landfall-agent"));
         command
             .args(args)
@@ -73,12 +77,12 @@ impl Site {
     }
 
     /// Runs a command to its end.
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.command(args).stdin(Stdio::null()).output().unwrap()
     }
 
     /// Runs a command with input to its end.
-    pub fn run_with(&self, args: &[&str], input: &[u8]) -> Output {
+    pub(crate) fn run_with(&self, args: &[&str], input: &[u8]) -> Output {
         let mut command = self.command(args);
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
@@ -87,13 +91,13 @@ impl Site {
     }
 
     /// Starts the agent and waits until it is ready.
-    pub fn start(&self) -> Agent {
+    pub(crate) fn start(&self) -> Agent {
         Agent::start(self.command(&["run"]), self.path())
     }
 }
 
 /// What a command printed, for failure messages and assertions.
-pub fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     let (out, err) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let mut text = String::new();
@@ -101,19 +105,19 @@ pub fn text(output: &Output) -> String {
     text
 }
 
-pub fn stdout_json(output: &Output) -> Value {
+pub(crate) fn stdout_json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(output)))
 }
 
 /// A running agent; killed when dropped.
-pub struct Agent {
+pub(crate) struct Agent {
     child: Child,
-    pub url: String,
+    pub(crate) url: String,
     log: PathBuf,
 }
 
 impl Agent {
-    pub fn start(mut command: Command, dir: &Path) -> Agent {
+    pub(crate) fn start(mut command: Command, dir: &Path) -> Agent {
         let log = dir.join("agent.log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let mut child =
@@ -128,32 +132,32 @@ impl Agent {
         Agent { child, url: format!("http://{address}"), log }
     }
 
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         self.url.strip_prefix("http://").unwrap()
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// `kill -9`.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
     /// SIGTERM, then its exit.
-    pub fn stop(mut self) -> ExitStatus {
+    pub(crate) fn stop(mut self) -> ExitStatus {
         self.terminate();
         self.wait()
     }
 
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -164,29 +168,29 @@ impl Agent {
         }
     }
 
-    pub fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) fn get(&self, path: &str) -> (u16, Value) {
         let mut response = http().get(format!("{}{path}", self.url)).call().unwrap();
         (response.status().as_u16(), response.body_mut().read_json().unwrap())
     }
 
-    pub fn get_text(&self, path: &str) -> String {
+    pub(crate) fn get_text(&self, path: &str) -> String {
         let mut response = http().get(format!("{}{path}", self.url)).call().unwrap();
         assert_eq!(response.status().as_u16(), 200);
         response.body_mut().read_to_string().unwrap()
     }
 
-    pub fn post(&self, body: impl AsRef<[u8]>) -> (u16, Value) {
+    pub(crate) fn post(&self, body: impl AsRef<[u8]>) -> (u16, Value) {
         self.post_to("failure-mode", body)
     }
 
-    pub fn post_to(&self, task: &str, body: impl AsRef<[u8]>) -> (u16, Value) {
+    pub(crate) fn post_to(&self, task: &str, body: impl AsRef<[u8]>) -> (u16, Value) {
         let url = format!("{}/v1/tasks/{task}", self.url);
         let mut response = http().post(url).send(body.as_ref()).unwrap();
         (response.status().as_u16(), response.body_mut().read_json().unwrap())
     }
 
     /// The reply to one text, which must be taken.
-    pub fn ask(&self, text: &str, id: Option<&str>) -> Value {
+    pub(crate) fn ask(&self, text: &str, id: Option<&str>) -> Value {
         let mut body = serde_json::json!({"text": text});
         if let Some(id) = id {
             body["id"] = id.into();
@@ -196,12 +200,12 @@ impl Agent {
         reply
     }
 
-    pub fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         self.get("/v1/status").1
     }
 
     /// How many records a stream has ever had.
-    pub fn end_of(&self, stream: &str) -> u64 {
+    pub(crate) fn end_of(&self, stream: &str) -> u64 {
         let status = self.status();
         let streams = status["store"]["streams"].as_array().unwrap();
         let ours = streams.iter().filter(|s| s["stream"] == stream);
@@ -216,7 +220,7 @@ impl Drop for Agent {
     }
 }
 
-pub fn http() -> ureq::Agent {
+pub(crate) fn http() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
@@ -226,7 +230,7 @@ pub fn http() -> ureq::Agent {
 }
 
 /// Waits until `look` gives something; `last` is told if it does not.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     let start = Instant::now();
     loop {
         match look() {
@@ -238,7 +242,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T
 }
 
 /// Waits for a file and reads it.
-pub fn wait_for_file(path: &Path) -> String {
+pub(crate) fn wait_for_file(path: &Path) -> String {
     wait_for(&format!("file {}", path.display()), || {
         std::fs::read_to_string(path).map_err(|error| {
             let dir = path.parent().and_then(Path::parent).unwrap();
