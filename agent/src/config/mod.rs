@@ -16,6 +16,7 @@ mod task;
 mod tests;
 mod units;
 
+use crate::store::StoreConfig;
 use landfall_agent_core::task::{ModelFacts, TaskPolicy, TaskSettings};
 use landfall_wire::id::ShortDigest;
 use problem::Report;
@@ -44,7 +45,7 @@ pub struct Config {
     /// The spool intake.
     pub spool: Option<Spool>,
     /// Limits of the store.
-    pub store: Store,
+    pub store: StoreConfig,
     /// Packages and the keys that may sign them.
     pub models: Models,
     /// Every task, in the order of the file; at least one.
@@ -76,13 +77,6 @@ pub struct Http {
 pub struct Spool {
     /// Its directory, with one folder for each task.
     pub dir: PathBuf,
-}
-
-/// Limits of the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Store {
-    /// Most bytes on disk.
-    pub bytes_max: u64,
 }
 
 /// Packages and the keys that may sign them.

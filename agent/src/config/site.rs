@@ -2,13 +2,12 @@
 
 use super::section::{At, Section};
 use super::suggest;
-use super::{Http, Hub, Models, Spool, Store};
+use super::{Http, Hub, Models, Spool};
+use crate::store::{StoreConfig, WhenFull};
 use landfall_agent_core::redact::{Kind, Redactor, SitePattern};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Default limit of the store: half a million outcomes of a kilobyte.
-const STORE_BYTES_DEFAULT: u64 = 512 << 20;
 /// Largest limit of the store that makes sense on an edge box.
 const STORE_BYTES_MAX: u64 = 1 << 40;
 /// What `landfall-hub enroll` writes.
@@ -27,7 +26,7 @@ pub(super) struct Site {
     pub(super) hub: Option<Hub>,
     pub(super) http: Option<Http>,
     pub(super) spool: Option<Spool>,
-    pub(super) store: Store,
+    pub(super) store: StoreConfig,
     pub(super) models: Models,
     pub(super) redactor: Redactor,
 }
@@ -148,12 +147,29 @@ fn spool(mut section: Section<'_>, checks: bool) -> Option<Spool> {
     Some(Spool { dir: dir?.value })
 }
 
-fn store(section: Option<Section<'_>>) -> Store {
-    let Some(mut section) = section else { return Store { bytes_max: STORE_BYTES_DEFAULT } };
+fn store(section: Option<Section<'_>>) -> StoreConfig {
+    let Some(mut section) = section else { return StoreConfig::default() };
     let allowed = crate::store::BYTES_MIN..=STORE_BYTES_MAX;
     let bytes_max = section.size("bytes_max", allowed).map(|found| found.value);
+    let mut store = bytes_max.map_or_else(StoreConfig::default, StoreConfig::new);
+    store.outcomes_when_full = when_full(&mut section, "outcomes_when_full");
+    store.escalations_when_full = when_full(&mut section, "escalations_when_full");
     section.finish();
-    Store { bytes_max: bytes_max.unwrap_or(STORE_BYTES_DEFAULT) }
+    store
+}
+
+fn when_full(section: &mut Section<'_>, key: &'static str) -> WhenFull {
+    let Some(policy) = section.string(key) else { return WhenFull::default() };
+    match policy.value.as_str() {
+        "refuse" => WhenFull::Refuse,
+        "drop-oldest" => WhenFull::DropOldest,
+        other => {
+            let message = format!("'{}' is '{other}'", section.called(key));
+            let remedy = "use \"refuse\" (callers are told) or \"drop-oldest\" (the hub is told)";
+            section.wrong(policy.line, message, remedy);
+            WhenFull::default()
+        }
+    }
 }
 
 fn models(mut section: Section<'_>, checks: bool) -> Models {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::WhenFull;
 use landfall_agent_core::calibrate::Accept;
 use landfall_agent_core::request::Request;
 use landfall_agent_core::task::Before;
@@ -74,6 +75,7 @@ fn the_smallest_file_has_sensible_defaults() {
 fn what_is_written_is_used() {
     let text = "data_dir = '/var/d'\n[hub]\naddress = '[::1]:8883'\nidentity = 'id'\n\
         [http]\nlisten = '[::1]:0'\n[spool]\ndir = 'in'\n[store]\nbytes_max = '1 GB'\n\
+        outcomes_when_full = 'drop-oldest'\n\
         [models]\npackages = ['p', '/q']\ntrust = ['k.pub']\n\
         [redact]\nbuiltin = []\n[[redact.pattern]]\nmask = 'x'\nregex = 'b+'\n\
         [task.b]\nthreshold = 1\nmodel = 'failure-mode'\nttl = '90s'\nescalate = false\n\
@@ -85,6 +87,8 @@ fn what_is_written_is_used() {
     assert_eq!(config.http.unwrap().listen.port(), 0);
     assert_eq!(config.spool.unwrap().dir, Path::new("/site/in"));
     assert_eq!(config.store.bytes_max, 1_000_000_000);
+    assert_eq!(config.store.outcomes_when_full, WhenFull::DropOldest);
+    assert_eq!(config.store.escalations_when_full, WhenFull::Refuse);
     assert_eq!(config.models.packages, [Path::new("/site/p"), Path::new("/q")]);
     let names: Vec<&str> = config.tasks.iter().map(|t| t.settings.name.as_str()).collect();
     assert_eq!(names, ["b", "a"], "in the order of the file");
@@ -166,6 +170,11 @@ fn problems_of_the_site() {
             "[store]\nbytes_max = '512 apples'",
             "3: 'store.bytes_max' is '512 apples', which is not a size | use a whole number and a \
              unit, such as \"512 MiB\" or \"2 GB\"",
+        ),
+        (
+            "[store]\nescalations_when_full = 'drop'",
+            "3: 'store.escalations_when_full' is 'drop' | use \"refuse\" (callers are told) or \
+             \"drop-oldest\" (the hub is told)",
         ),
         (
             "[models]\npackages = ['p']",

@@ -3,7 +3,7 @@
 use crate::config::{Config, ConfigError};
 use crate::pipeline::{Models, Pipeline, Task};
 use crate::spool::SpoolError;
-use crate::store::{Store, StoreConfig, StoreError};
+use crate::store::{Store, StoreError};
 use std::net::SocketAddr;
 
 /// What keeps the agent from starting.
@@ -87,8 +87,8 @@ pub fn open(config: Config) -> Result<Opened, StartError> {
         faults.push(format!("{message}; {remedy}"));
     }
     let tasks = tasks(&config, &models).map_err(StartError::Config)?;
-    let bounds = StoreConfig::new(config.store.bytes_max);
-    let (store, found) = Store::open(&config.data_dir, bounds).map_err(StartError::Store)?;
+    let opened = Store::open(&config.data_dir, config.store.clone());
+    let (store, found) = opened.map_err(StartError::Store)?;
     if found.damaged > 0 {
         let (damaged, salvaged, lost) = (found.damaged, found.salvaged, found.lost);
         faults.push(format!(

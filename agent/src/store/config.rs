@@ -65,6 +65,7 @@ pub struct StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> StoreConfig {
+        // Half a million outcomes of a kilobyte.
         StoreConfig::new(512 << 20)
     }
 }
