@@ -1,4 +1,5 @@
 //! The command line of the real binary.
+#![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod common;
 

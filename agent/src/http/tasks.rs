@@ -5,19 +5,25 @@ use super::error::{ApiError, ErrorEnvelope};
 use super::types::{ItemBody, ReplyBody};
 use crate::pipeline::{DecideError, Pace, Pipeline};
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, HttpBody};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use landfall_agent_core::request::Request;
 use landfall_wire::id::TaskName;
 use serde::Serialize;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// Largest body: a full batch of long texts, and room for a text far over any guard's limit,
 /// whose refusal is then recorded rather than lost in transport.
 pub const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// A body over the limit is read and dropped up to here before it is refused: a client that is
+/// cut off while it still sends sees a broken connection and not the reason.
+const BODY_READ_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Most items of a batch: four full group commits, about a second of one model worker.
 pub const BATCH_ITEMS_MAX: usize = 256;
@@ -54,32 +60,35 @@ pub(super) async fn decide(
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, ApiError> {
-    let read = tokio::time::timeout(BODY_READ, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
+async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
+    let read = tokio::time::timeout(BODY_READ, collect(body)).await;
     let Ok(read) = read else {
         let message = format!("the body did not arrive within {} s", BODY_READ.as_secs());
         return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "too-slow", message));
     };
-    read.map_err(|error| {
-        if is_over_limit(&error) {
-            let message = format!("the body is over the limit of {BODY_BYTES_MAX} bytes");
-            return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
-                .remedy("send fewer or shorter texts at once");
-        }
-        ApiError::bad_request("broken-body", format!("the body broke off: {error}"))
+    let broken = |e| ApiError::bad_request("broken-body", format!("the body broke off: {e}"));
+    read.map_err(broken)?.ok_or_else(|| {
+        let message = format!("the body is over the limit of {BODY_BYTES_MAX} bytes");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
+            .remedy("send fewer or shorter texts at once")
     })
 }
 
-/// The length limit is a cause somewhere below the error; its type is not public to us.
-fn is_over_limit(error: &axum::Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if error.to_string() == "length limit exceeded" {
-            return true;
+/// The whole body, or `None` if it is over the limit.
+async fn collect(mut body: Body) -> Result<Option<Vec<u8>>, axum::Error> {
+    let (mut bytes, mut total) = (Vec::new(), 0);
+    while total <= BODY_READ_BYTES_MAX {
+        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        let Some(frame) = frame else { break };
+        let Ok(data) = frame?.into_data() else { continue };
+        total += data.len();
+        if total <= BODY_BYTES_MAX {
+            bytes.extend_from_slice(&data);
+        } else {
+            bytes = Vec::new();
         }
-        cause = error.source();
     }
-    false
+    Ok((total <= BODY_BYTES_MAX).then_some(bytes))
 }
 
 fn parse_item(text: &str) -> Result<ItemBody, ApiError> {
