@@ -24,6 +24,7 @@ fn built_in_patterns() {
         ("call 0031-6-12345678", "call <phone>"),
         ("call (010) 123-4567!", "call <phone>!"),
         ("tel 555-123-4567", "tel <phone>"),
+        ("ring 555-0142 re lights", "ring <phone> re lights"),
         ("card 4111 1111 1111 1111", "card <card>"),
         ("order 4500123456 pump", "order <number> pump"),
         ("replaced 3 of 12 bolts M16 at 1450 rpm, 24.5 bar", "replaced 3 of 12 bolts M16 at 1450 rpm, 24.5 bar"),
