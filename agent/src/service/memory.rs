@@ -1,4 +1,4 @@
-//! How much memory this process takes, as Linux tells it.
+//! How much memory this process takes, as Linux tells it, and giving back what it does not need.
 
 /// Resident memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,20 @@ pub(crate) struct Memory {
 /// Of this process; `None` where there is no `/proc`.
 pub(crate) fn of_this_process() -> Option<Memory> {
     parse(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// Gives memory that was freed back to the system. Loading a model frees tens of megabytes, which
+/// glibc would keep for good. Other C libraries give back by themselves.
+pub(crate) fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(
+        unsafe_code,
+        reason = "glibc has no safe binding; it takes no pointer and any thread may call it"
+    )]
+    // SAFETY: `malloc_trim` only touches the allocator's own free lists, under its own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 fn parse(status: &str) -> Option<Memory> {

@@ -1,5 +1,6 @@
 //! Models, tasks and store, as `run`, `ask` and `batch` all need them.
 
+use super::memory;
 use crate::config::{Config, ConfigError};
 use crate::pipeline::{Models, Pipeline, Task};
 use crate::spool::SpoolError;
@@ -80,6 +81,7 @@ pub struct Opened {
 /// [`StartError`]; a model package that fails is a fault, not an error.
 pub fn open(config: Config) -> Result<Opened, StartError> {
     let models = Models::load(&config.models);
+    memory::give_back();
     let mut faults = Vec::new();
     for fault in &models.faults {
         let (message, remedy) = (&fault.message, &fault.remedy);
