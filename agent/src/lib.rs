@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod pipeline;
 pub mod service;
 pub mod spool;
+mod stamp;
 pub mod store;
 pub mod sync;
 

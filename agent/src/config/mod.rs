@@ -16,13 +16,13 @@ mod task;
 mod tests;
 mod units;
 
+use crate::stamp::short_digest;
 use crate::store::StoreConfig;
 use landfall_agent_core::task::{ModelFacts, TaskPolicy, TaskSettings};
 use landfall_wire::id::ShortDigest;
 use problem::Report;
 pub use problem::{ConfigError, Problem};
 use section::Section;
-use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use toml::de::DeTable;
@@ -209,9 +209,6 @@ fn parse(path: &Path, text: &str, files: site::Files) -> Result<Config, ConfigEr
     let tasks = task::read_all(&mut top, &site.redactor, site.hub.is_some());
     top.finish();
     let warnings = report.finish()?;
-    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-    let mut short = ShortDigest::default();
-    short.0.copy_from_slice(&digest[..8]);
     Ok(Config {
         file: path.to_owned(),
         data_dir: site.data_dir,
@@ -221,7 +218,7 @@ fn parse(path: &Path, text: &str, files: site::Files) -> Result<Config, ConfigEr
         store: site.store,
         models: site.models,
         tasks,
-        digest: short,
+        digest: short_digest(text.as_bytes()),
         warnings,
     })
 }

@@ -17,6 +17,7 @@ pub use models::{Backing, Fault, Models};
 pub use pool::{Busy, QUEUE_MAX, QUEUE_WAIT, WORKERS};
 
 use crate::metrics::Metrics;
+use crate::stamp::{short_digest, wall_ms};
 use crate::store::{CallerKey, Committed, Kept, Recall, Store, StoreError};
 use flight::Flights;
 use landfall_agent_core::judgement::Judgement;
@@ -26,10 +27,9 @@ use landfall_agent_core::task::{Before, Stamp, TaskPolicy};
 use landfall_wire::id::{Epoch, ShortDigest, TaskName, Ticket};
 use landfall_wire::record::Mechanism;
 use pool::Pool;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// A task and what stands behind it.
 #[derive(Debug)]
@@ -260,7 +260,7 @@ impl Inner {
         let took = since.elapsed();
         self.metrics.stages.decide.record(took);
         let stamp = Stamp {
-            at_ms: now_ms(),
+            at_ms: wall_ms(),
             package: task.backing.digest(),
             config: self.config,
             decide_us: u32::try_from(took.as_micros()).unwrap_or(u32::MAX),
@@ -322,16 +322,4 @@ impl Inner {
             *counter += 1;
         });
     }
-}
-
-/// First eight bytes of a SHA-256.
-pub(crate) fn short_digest(bytes: &[u8]) -> ShortDigest {
-    let digest: [u8; 32] = Sha256::digest(bytes).into();
-    models::shorten(digest)
-}
-
-/// Wall clock in milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,6 +5,7 @@
 //! its reason; the rest serves.
 
 use crate::config;
+use crate::stamp::shorten;
 use landfall_agent_core::calibrate::Score;
 use landfall_agent_core::request::{FieldView, ModelView};
 use landfall_agent_core::task::ModelFacts;
@@ -212,10 +213,4 @@ impl Model {
             }
         }
     }
-}
-
-/// First eight bytes of a digest.
-pub(super) fn shorten(digest: [u8; 32]) -> ShortDigest {
-    let [a, b, c, d, e, f, g, h, ..] = digest;
-    ShortDigest([a, b, c, d, e, f, g, h])
 }

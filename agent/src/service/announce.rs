@@ -4,7 +4,8 @@
 //! durable: a crash in between announces again, which does no harm.
 
 use super::run_file;
-use crate::pipeline::{Task, now_ms, short_digest};
+use crate::pipeline::Task;
+use crate::stamp::{short_digest, wall_ms};
 use crate::store::{Store, StoreError};
 use landfall_wire::id::ShortDigest;
 use landfall_wire::record::Event;
@@ -23,7 +24,7 @@ pub(super) async fn announce<'t>(
     tasks: impl Iterator<Item = &'t Task>,
 ) -> Result<(), StoreError> {
     let version = crate::VERSION.to_owned();
-    store.event(Event::Started { at_ms: now_ms(), version, config }).await?;
+    store.event(Event::Started { at_ms: wall_ms(), version, config }).await?;
     // Without its model a task does not know its labels; what the hub knows of it still holds.
     let tasks = tasks.filter(|task| !task.policy.labels().is_empty());
     let events: Vec<Event> = tasks.map(event).collect();

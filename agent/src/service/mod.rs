@@ -15,8 +15,9 @@ pub(crate) use run_file::replace;
 
 use crate::config::Config;
 use crate::http::{self, App, Limited};
-use crate::pipeline::{Pipeline, now_ms};
+use crate::pipeline::Pipeline;
 use crate::spool::Spool;
+use crate::stamp::wall_ms;
 use crate::sync::{Identity, LinkStatus, Sync, SyncConfig};
 use landfall_wire::id::{DeviceId, ShortDigest};
 use std::net::SocketAddr;
@@ -106,7 +107,7 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
         instance: instance(),
         device: identity.as_ref().map(|(identity, _)| identity.device.clone()),
         config: config.digest,
-        started_ms: now_ms(),
+        started_ms: wall_ms(),
         started: Instant::now(),
         faults: faults.into(),
         link,
@@ -207,5 +208,5 @@ async fn forward(mut from: watch::Receiver<LinkStatus>, to: watch::Sender<Option
 
 fn instance() -> String {
     // Without randomness the start time still tells instances apart.
-    format!("{:016x}", getrandom::u64().unwrap_or_else(|_| now_ms()))
+    format!("{:016x}", getrandom::u64().unwrap_or_else(|_| wall_ms()))
 }

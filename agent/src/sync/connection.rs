@@ -4,9 +4,10 @@
 //! connection gets a fresh client and a fresh session, and everything is sent again from the
 //! store. A PUBACK is flow control; only the hub's own acknowledgement releases records.
 
-use super::link::{Link, wall_ms};
+use super::link::Link;
 use super::trouble::Trouble;
 use super::{Identity, SyncConfig, split_address};
+use crate::stamp::wall_ms;
 use crate::store::{Store, StoreError, StreamStatus};
 use landfall_agent_core::session::{Event, Held, Persist, Send, Session, SessionLimits, Wanted};
 use landfall_wire::frame::{Batch, Frame, Position};
@@ -208,7 +209,7 @@ impl Connection<'_> {
                         "the hub refuses a subscription to {topic_down}"
                     )));
                 }
-                let version = env!("CARGO_PKG_VERSION").to_owned();
+                let version = crate::VERSION.to_owned();
                 self.step(Event::Connected { version, at_ms: wall_ms() }).await
             }
             MqttEvent::Incoming(Packet::Publish(publish)) if publish.topic == topic_down => {

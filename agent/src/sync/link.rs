@@ -1,7 +1,7 @@
 //! The state of the link, for status pages and the log.
 
 use super::trouble::Trouble;
-use std::time::SystemTime;
+use crate::stamp::wall_ms;
 use tokio::sync::watch;
 
 /// Where the link stands.
@@ -120,10 +120,4 @@ impl Link {
             status.bytes_down += down as u64;
         });
     }
-}
-
-/// Wall clock in milliseconds since 1970.
-pub(super) fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

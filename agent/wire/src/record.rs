@@ -110,11 +110,6 @@ impl RedactedText {
             bytes_full: u32::try_from(redacted.len()).unwrap_or(u32::MAX),
         }
     }
-
-    /// Whether some of the text was cut off.
-    pub fn is_cut(&self) -> bool {
-        (self.text.len() as u64) < u64::from(self.bytes_full)
-    }
 }
 
 /// The longest prefix of `text` of at most `bytes_max` bytes that ends between characters.
