@@ -1,5 +1,8 @@
 //! `LfEmbed`: word embeddings in int8 rows, positions, and the layer normalisation after them.
 //!
+//! An encoder that knows positions elsewhere has one row of them, for every piece; the attribute
+//! `positions_max` then says how many pieces a text may have.
+//!
 //! The word table is the largest constant of an encoder; it stays where the reader put it.
 
 use super::kernel::{Norm, add_norm, vectorised};
@@ -14,6 +17,7 @@ pub(crate) struct Tables {
     words: Arc<Tensor>,
     word_scales: Vec<f32>,
     positions: Vec<f32>,
+    positions_max: usize,
     norm: Norm,
 }
 
@@ -30,7 +34,7 @@ impl LfEmbed {
 
     /// The most word pieces of one text.
     pub(crate) fn positions(&self) -> usize {
-        self.0.positions.len() / self.0.norm.gain.len()
+        self.0.positions_max
     }
 }
 
@@ -40,12 +44,12 @@ impl Tables {
         let words = self.words.try_as_plain_ram()?;
         let words = words.as_slice::<i8>()?;
         ensure!(
-            ids.len() * width <= self.positions.len(),
+            ids.len() <= self.positions_max,
             "the text has {} word pieces, the encoder has {} positions",
             ids.len(),
-            self.positions.len() / width
+            self.positions_max
         );
-        let rows = out.chunks_exact_mut(width).zip(self.positions.chunks_exact(width));
+        let rows = out.chunks_exact_mut(width).zip(self.positions.chunks_exact(width).cycle());
         for (&id, (out, position)) in ids.iter().zip(rows) {
             let word = usize::try_from(id).ok().filter(|word| *word < self.word_scales.len());
             let word = word.with_context(|| format!("there is no word piece {id}"))?;
@@ -93,10 +97,12 @@ impl TypedOp for LfEmbed {
 #[derive(Debug, Clone)]
 struct Unpacked {
     epsilon: f32,
+    positions_max: Option<usize>,
 }
 
 pub(super) fn parse(_: &ParsingContext<'_>, node: &NodeProto) -> Parsed {
-    parsed(Unpacked { epsilon: node.get_attr("eps")? })
+    let positions_max = node.get_attr_opt("positions_max")?;
+    parsed(Unpacked { epsilon: node.get_attr("eps")?, positions_max })
 }
 
 impl Expansion for Unpacked {
@@ -132,12 +138,17 @@ impl Expansion for Unpacked {
         let (count, width) = matrix_shape(&words, "words_q")?;
         ensure!(width > 0, "words_q has no columns");
         let positions = constant(model, inputs[3], "positions")?;
-        let (_, position_width) = matrix_shape(&positions, "positions")?;
+        let (rows, position_width) = matrix_shape(&positions, "positions")?;
         ensure!(position_width == width, "words have {width} columns, positions {position_width}");
+        ensure!(
+            rows > 0 && (rows == 1 || self.positions_max.is_none()),
+            "positions have {rows} rows, one is expected with positions_max"
+        );
         let tables = Tables {
             word_scales: vector(model, inputs[2], "words_scale", count)?,
             words,
             positions: floats(&positions)?.to_vec(),
+            positions_max: self.positions_max.unwrap_or(rows),
             norm: Norm {
                 gain: vector(model, inputs[4], "ln_gain", width)?,
                 bias: vector(model, inputs[5], "ln_bias", width)?,

@@ -1,6 +1,6 @@
 //! The fused operators of an encoder, for tract.
 //!
-//! An encoder is a graph of four operators of the domain `landfall`. They replace the swarm of
+//! An encoder is a graph of operators of the domain `landfall`. They replace the swarm of
 //! small nodes that a quantised transformer otherwise becomes, and scale activations per token,
 //! so that an answer does not depend on padding or on what else is in a batch. Batch is 1.
 //!
@@ -11,14 +11,29 @@
 //! | `LfAttention` | queries, keys and values `f32[1,S,3H]` | `f32[1,S,H]` |
 //! | `LfAddNorm` | x, y `f32[1,S,H]`, gain, bias `f32[H]` | `f32[1,S,H]` |
 //!
+//! These are BERT's. Other architectures, as `import` writes them, also have
+//!
+//! | operator | inputs | output |
+//! |---|---|---|
+//! | `LfNorm` | x `f32[1,S,H]`, gain, bias `f32[H]` | `f32[1,S,H]` |
+//! | `LfActivate` | x `f32[1,S,N]` | `f32[1,S,N]`, of a gated one `f32[1,S,N/2]` |
+//! | `LfRotary` | queries, keys and values `f32[1,S,3H]` | the same, queries and keys rotated |
+//! | `LfWindowAttention` | queries, keys and values `f32[1,S,3H]` | `f32[1,S,H]` |
+//! | `LfRelativeAttention` | queries, keys and values `f32[1,S,3H]`, position keys `i8[2P-1,H]`, their scales, position queries `i8[2P-1,H]`, their scales | `f32[1,S,H]` |
+//!
 //! Every input but the first (the first two of `LfAddNorm`) is constant. Shapes are checked when
 //! a model is loaded, so that evaluation only sees what fits.
 
+mod activate;
 mod add_norm;
 mod attention;
+mod biased;
 mod embed;
 mod kernel;
 mod linear;
+mod norm;
+mod rotary;
+mod scores;
 
 pub(crate) use embed::LfEmbed;
 
@@ -32,6 +47,11 @@ pub fn onnx() -> Onnx {
     onnx.op_register.insert("LfLinear", linear::parse);
     onnx.op_register.insert("LfAttention", attention::parse);
     onnx.op_register.insert("LfAddNorm", add_norm::parse);
+    onnx.op_register.insert("LfNorm", norm::parse);
+    onnx.op_register.insert("LfActivate", activate::parse);
+    onnx.op_register.insert("LfRotary", rotary::parse);
+    onnx.op_register.insert("LfWindowAttention", biased::parse_window);
+    onnx.op_register.insert("LfRelativeAttention", biased::parse_relative);
     onnx
 }
 
