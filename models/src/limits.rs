@@ -35,9 +35,40 @@ pub const TOKENS_MAX: usize = 8192;
 /// Fewest word pieces of a pass: room for the two special tokens and some text.
 pub const TOKENS_MIN: usize = 8;
 
+/// Most words of one span of a task whose spans nest: beyond it they are sentences, and the pairs
+/// to look at grow with it.
+pub const SPAN_WORDS_MAX: usize = 64;
+
+/// Most logits of one pass of such a task, every pair of word pieces having one for each label:
+/// 64 MB, which is 255 labels at 256 word pieces.
+pub const SPAN_LOGITS_MAX: usize = 16 * 1024 * 1024;
+
+/// Most bins and points of the reliability figures of one task: they are for people.
+pub const RELIABILITY_ROWS_MAX: usize = 1000;
+
 /// Largest text in bytes that the engine accepts: it bounds the work of one call, at some
-/// 3,000 encoder passes for extraction.
+/// 10,000 encoder passes for prose.
 pub const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Largest line of an evaluation file in bytes: a text at its limit, escaped.
 pub const LINE_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
+
+/// Largest JSON file of a model that is imported, in bytes: `tokenizer.json` of the largest
+/// vocabularies has 35 MB, the format of safetensors stops at 100 MB.
+pub const IMPORT_JSON_BYTES_MAX: u64 = 100_000_000;
+
+/// Most files that an imported model's weights are spread over.
+pub const IMPORT_SHARDS_MAX: usize = 256;
+
+/// Widest hidden state of an imported encoder: four times that of the largest of a billion
+/// parameters.
+pub const WIDTH_MAX: usize = 8192;
+
+/// Widest inner layer of an imported encoder; the integer product's sums fit up to 65,536.
+pub const INNER_MAX: usize = 32_768;
+
+/// Most layers of an imported encoder: twice those of the deepest of a billion parameters.
+pub const LAYERS_MAX: usize = 96;
+
+/// Most word pieces of an imported encoder: four times the largest multilingual vocabulary.
+pub const VOCABULARY_MAX: usize = 1 << 20;

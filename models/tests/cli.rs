@@ -54,12 +54,22 @@ fn eval(fixture: &Fixture, task: &str, input: &Path) -> Output {
 fn verify_inspect_and_golden_speak_of_the_package() {
     let fixture = Fixture::new();
     let (dir, key) = (fixture.dir(), fixture.public_key());
-    assert!(ok(&[&"verify", &dir, &"--trust", &key]).contains("signature and 10 files good"));
+    assert!(ok(&[&"verify", &dir, &"--trust", &key]).contains("signature and 15 files good"));
     let text = ok(&[&"inspect", &dir, &"--trust", &key]);
-    assert!(text.contains("task failure: classification, 3 labels"), "{text}");
+    for line in [
+        "task failure: classification, 3 labels",
+        "task parts: extraction of nested spans, 3 words at most, 3 labels",
+        "reliability  ECE 0.250, Brier 0.100 on 2",
+        "1 at mean confidence 0.900: 1.000 right",
+        "answers 100.0 %, 50.0 % wrong",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
     let json: Value =
         serde_json::from_str(&ok(&[&"inspect", &dir, &"--json", &"--trust", &key])).unwrap();
     assert_eq!(json["tasks"]["fields"]["scheme"], "bio");
+    assert_eq!(json["tasks"]["parts"]["span_words_max"], 3);
+    assert_eq!(json["tasks"]["failure"]["reliability"]["bins"][1][2], 1);
     assert_eq!(json["digest"].as_str().unwrap().len(), 64);
     assert!(ok(&[&"golden", &dir, &"--trust", &key]).contains("1 of 1 texts agree"));
 }
@@ -128,7 +138,10 @@ fn eval_names_bad_lines_and_unknown_labels() {
 
     let output = eval(&fixture, "failures", &input);
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.contains("no task \"failures\"; it has failure, fields"), "{stderr}");
+    assert!(
+        stderr.contains("no task \"failures\"; it has failure, fields, parts, tags"),
+        "{stderr}"
+    );
     let output = eval(&fixture, "failure", &fixture.home().join("nowhere.jsonl"));
     assert!(String::from_utf8(output.stderr).unwrap().contains("cannot read"));
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::fixture::Fixture;
+use common::fixture::{Fixture, TASKS};
 use landfall_models::package::sign;
 use landfall_models::{Package, PackageError, Trust};
 use serde_json::json;
@@ -26,7 +26,7 @@ fn a_good_package_opens_and_knows_its_digest() {
     let fixture = Fixture::new();
     let package = fixture.open().unwrap();
     assert_eq!(package.manifest().name, "fixture");
-    assert_eq!(package.manifest().tasks.len(), 2);
+    assert_eq!(package.manifest().tasks.len(), TASKS.len());
     let bytes = fs::read(fixture.dir().join("manifest.json")).unwrap();
     let digest: [u8; 32] = sha2::Digest::finalize(sha2::Digest::chain_update(
         <sha2::Sha256 as sha2::Digest>::new(),
@@ -160,6 +160,14 @@ fn signed_manifests_are_checked_too() {
     check(|m| m["tasks"]["failure"]["labels"] = json!([]), "it has 0 labels");
     check(|m| m["tasks"]["failure"]["labels"] = json!(["a\nb"]), "is not usable");
     check(|m| m["tasks"]["fields"]["scheme"] = json!("bioes"), "unknown variant");
+    check(
+        |m| m["tasks"]["parts"]["span_words_max"] = json!(0),
+        "span_words_max is 0, it must be 1",
+    );
+    check(|m| m["tasks"]["parts"]["span_words_max"] = json!(1_000_000), "it must be 1 to 64");
+    check(|m| m["tasks"]["parts"]["span_words_max"] = json!(-1), "invalid value");
+    check(|m| m["tasks"]["fields"]["scheme"] = json!("spans"), "missing field `span_words_max`");
+    check(|m| m["encoder"]["tokens_max"] = json!(8000), "logits for a pass of 8000 word pieces");
     check(|m| m["tasks"]["failure"]["kind"] = json!("ranking"), "unknown variant");
     check(
         |m| m["files"]["../x"] = json!({"sha256": "0".repeat(64), "bytes": 1}),

@@ -62,7 +62,7 @@ fn every_frozen_text_gives_views_that_fit_it() {
     for text in ["pump leaking oil", "", "\u{1}", "🔧", long.as_str()] {
         for (view, task) in engine.run(text, &tasks).unwrap().into_iter().zip(engine.tasks()) {
             match view {
-                View::Label { probabilities, familiarity } => {
+                View::Label { probabilities, familiarity, .. } => {
                     let sum: f32 = probabilities.iter().sum();
                     assert_eq!(probabilities.len(), task.labels.len());
                     assert!((sum - 1.0).abs() < 1e-4 && familiarity.is_finite());

@@ -89,6 +89,11 @@ pub enum ModelView {
     Labels {
         /// The task's labels.
         labels: Arc<[String]>,
+        /// Index of the best.
+        best: usize,
+        /// Calibrated probability that the best is right; lower than its entry below for a text
+        /// that was read in several windows.
+        confidence: f32,
         /// Calibrated probability of each, in the same order.
         probabilities: Vec<f32>,
         /// Whether the text looks like something that the model was trained on.
@@ -96,7 +101,7 @@ pub enum ModelView {
     },
     /// Extraction.
     Spans {
-        /// The spans in the order of the text.
+        /// The spans in the order of the text; they may nest, an outer one first.
         spans: Vec<FieldView>,
         /// Calibrated confidence that all of them are right.
         confidence: f32,

@@ -28,7 +28,6 @@ pub struct Model {
     /// Digest of the package.
     pub digest: ShortDigest,
     labels: Arc<[String]>,
-    familiarity_min: Option<f32>,
 }
 
 impl std::fmt::Debug for Model {
@@ -128,7 +127,6 @@ impl Models {
                 package: name.clone(),
                 digest,
                 labels: Arc::clone(&labels),
-                familiarity_min: spec.familiarity_min,
             };
             let kind = match spec.kind {
                 Kind::Classification => TaskKind::Classification,
@@ -196,10 +194,12 @@ impl Model {
     /// A view in the terms of the decision path.
     pub(super) fn view(&self, view: View) -> ModelView {
         match view {
-            View::Label { probabilities, familiarity } => ModelView::Labels {
+            View::Label { label, confidence, probabilities, familiar, .. } => ModelView::Labels {
                 labels: Arc::clone(&self.labels),
+                best: label,
+                confidence,
                 probabilities,
-                familiar: self.familiarity_min.is_none_or(|min| familiarity >= min),
+                familiar,
             },
             View::Spans { spans, confidence } => {
                 let position = |chars: usize| u32::try_from(chars).unwrap_or(u32::MAX);

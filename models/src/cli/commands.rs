@@ -1,10 +1,13 @@
 //! The short commands.
 
 use super::{Which, out};
-use crate::engine::Engine;
+use crate::engine::{Engine, TaskSpec};
 use crate::package::{self, Manifest, Package, Trust, hex};
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
+
+/// Points of a curve that `inspect` prints; `--json` has them all.
+const CURVE_POINTS_SHOWN: usize = 10;
 
 impl Which {
     /// The trusted keys: those named, else the shipped packages' own.
@@ -54,17 +57,24 @@ pub(super) fn inspect(which: &Which, json: bool) -> anyhow::Result<()> {
         let package = Package::open(&dir, &trust)?;
         if json {
             let mut value = serde_json::to_value(package.manifest())?;
+            for task in TaskSpec::of(&package)? {
+                let of = &mut value["tasks"][&task.name];
+                of["scores"] = task.scores.len().into();
+                of["reliability"] = serde_json::to_value(&task.reliability)?;
+                of["curve"] = serde_json::to_value(&task.curve)?;
+            }
             value["digest"] = hex(&package.digest()).into();
             value["directory"] = dir.display().to_string().into();
             out::line(&value.to_string())?;
         } else {
-            out::line(&describe(&dir, package.manifest(), &hex(&package.digest())))?;
+            let tasks = TaskSpec::of(&package)?;
+            out::line(&describe(&dir, package.manifest(), &tasks, &hex(&package.digest())))?;
         }
     }
     Ok(())
 }
 
-fn describe(dir: &Path, manifest: &Manifest, digest: &str) -> String {
+fn describe(dir: &Path, manifest: &Manifest, tasks: &[TaskSpec], digest: &str) -> String {
     let total_bytes: u64 = manifest.files.values().map(|file| file.bytes).sum();
     let mut lines = vec![
         format!("{} {}, {}", manifest.name, manifest.version, manifest.licence),
@@ -83,18 +93,47 @@ fn describe(dir: &Path, manifest: &Manifest, digest: &str) -> String {
             source.name, source.licence, source.used_for
         ));
     }
-    for (name, task) in &manifest.tasks {
-        let kind = match task.kind {
-            package::KindEntry::Classification => "classification",
-            package::KindEntry::Extraction { .. } => "extraction",
+    for task in tasks {
+        let kind = match task.span_words_max() {
+            None => task.kind.name().to_owned(),
+            Some(most) => format!("{} of nested spans, {most} words at most", task.kind.name()),
         };
-        lines.push(format!("  task {name}: {kind}, {} labels", task.labels.len()));
+        lines.push(format!("  task {}: {kind}, {} labels", task.name, task.labels.len()));
         lines.push(format!("    labels   {}", task.labels.join(", ")));
+        lines.push(format!("    scores   {}", task.scores.len()));
+        if let Some(of) = &task.reliability {
+            lines.push(format!(
+                "    reliability  ECE {:.3}, Brier {:.3} on {}",
+                of.ece, of.brier, of.n
+            ));
+            for (confidence, accuracy, n) in &of.bins {
+                lines.push(format!(
+                    "      {n:5} at mean confidence {confidence:.3}: {accuracy:.3} right"
+                ));
+            }
+        }
+        if !task.curve.is_empty() {
+            lines.push("    coverage and error observed".to_owned());
+            lines.extend(shown(&task.curve).map(|(coverage, error)| {
+                format!("      answers {:5.1} %, {:4.1} % wrong", coverage * 100.0, error * 100.0)
+            }));
+        }
         for (metric, value) in &task.metrics {
             lines.push(format!("    {metric}  {}", plain(value)));
         }
     }
     lines.join("\n")
+}
+
+/// About ten points of a curve, the last included.
+fn shown(curve: &[(f32, f32)]) -> impl Iterator<Item = (f32, f32)> {
+    let step = curve.len().div_ceil(CURVE_POINTS_SHOWN).max(1);
+    let last = curve.len().saturating_sub(1);
+    curve
+        .iter()
+        .enumerate()
+        .filter(move |(at, _)| (last - at).is_multiple_of(step))
+        .map(|(_, &p)| p)
 }
 
 /// A JSON value without the quotes of a string.

@@ -1,18 +1,66 @@
 //! From logits to calibrated probabilities, and from tags to spans.
 
-use super::view::Span;
+use super::TaskSpec;
+use super::forward::{Forward, Raw};
+use super::label;
+use super::nested::{self, Candidate};
+use super::view::{Span, View};
+use crate::text::Word;
 use std::ops::Range;
 
 /// Punctuation that a span's outer words shed.
 const TRIMMED: &str = ".,;:!?()\"'";
 
-/// The most likely tag of one word.
+/// The most likely tag of one word, or class of a pair of words.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Tag {
-    /// 0 outside, `1 + 2 * label` begin, `2 + 2 * label` inside.
-    pub(super) index: usize,
+struct Tag {
+    /// Of a word: 0 outside, `1 + 2 * label` begin, `2 + 2 * label` inside. Of a pair: 0 none,
+    /// `1 + label`.
+    index: usize,
     /// Its calibrated probability.
-    pub(super) probability: f32,
+    probability: f32,
+}
+
+/// Calibrates what a head said.
+pub(super) fn view(text: &str, spec: &TaskSpec, forward: &Forward, raw: &Raw) -> View {
+    let rows = |logits: &'_ [f32]| -> Vec<Tag> {
+        logits.chunks_exact(spec.row()).map(|row| tag(row, spec.temperature)).collect()
+    };
+    match raw {
+        Raw::Labels { windows } => label::view(spec, windows),
+        Raw::Words { words, logits } => {
+            let tags = rows(logits);
+            let confidence = least(&tags, &forward.words);
+            let chars = words.iter().map(|&word| forward.words[word].chars.clone());
+            let tagged: Vec<_> = chars.zip(tags).collect();
+            View::Spans { spans: spans(text, &tagged), confidence }
+        }
+        Raw::Pairs { pairs, logits } => {
+            let tags = rows(logits);
+            let confidence = least(&tags, &forward.words);
+            let candidate = |(&(first, last), tag): (&(usize, usize), &Tag)| {
+                let label = tag.index.checked_sub(1)?;
+                Some(Candidate { first, last, label, probability: tag.probability })
+            };
+            let found = pairs.iter().zip(&tags).filter_map(candidate).collect();
+            let span = |found: Candidate| Span {
+                label: found.label,
+                start: forward.words[found.first].chars.start,
+                end: forward.words[found.last].chars.end,
+                confidence: found.probability,
+            };
+            let spans = nested::settle(found).into_iter().map(span).collect();
+            View::Spans { spans: nested::ordered(trim_all(text, spans)), confidence }
+        }
+    }
+}
+
+/// The least of the probabilities; 1 for a text without words, 0 if nothing of its words is left.
+fn least(tags: &[Tag], words: &[Word]) -> f32 {
+    if tags.is_empty() && !words.is_empty() {
+        return 0.0;
+    }
+    tags.iter().map(|tag| tag.probability).fold(1.0, f32::min)
 }
 
 /// Softmax of logits divided by the temperature.
@@ -34,15 +82,15 @@ pub(super) fn argmax(values: &[f32]) -> usize {
     best
 }
 
-/// The tag of a word from its row of logits.
-pub(super) fn tag(logits: &[f32], temperature: f32) -> Tag {
+/// The tag of a row of logits.
+fn tag(logits: &[f32], temperature: f32) -> Tag {
     let probabilities = softmax(logits, temperature);
     let index = argmax(&probabilities);
     Tag { index, probability: probabilities[index] }
 }
 
 /// Spans of words, each with its tag. An inside tag that continues nothing begins a span.
-pub(super) fn spans(text: &str, words: &[(Range<usize>, Tag)]) -> Vec<Span> {
+fn spans(text: &str, words: &[(Range<usize>, Tag)]) -> Vec<Span> {
     let mut found: Vec<Span> = Vec::new();
     let mut open: Option<Span> = None;
     for (chars, tag) in words {
@@ -68,6 +116,10 @@ pub(super) fn spans(text: &str, words: &[(Range<usize>, Tag)]) -> Vec<Span> {
         }
     }
     found.extend(open);
+    trim_all(text, found)
+}
+
+fn trim_all(text: &str, found: Vec<Span>) -> Vec<Span> {
     if found.is_empty() {
         return found;
     }

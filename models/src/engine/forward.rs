@@ -1,64 +1,69 @@
 //! One text through the encoder and its heads, to raw logits.
+//!
+//! Every head reads every window. A word is taken from the window that owns its first piece, a
+//! pair of words from the window that owns the piece in the middle between them; no window knows
+//! of another, nor of other texts.
 
-use super::network::{numbers, pieces};
+use super::head::{Head, Output};
+use super::network::pieces;
+use super::view::Read;
 use super::window::{Window, windows};
-use super::{EngineError, Inner, Kind, Loaded};
+use super::{EngineError, Inner, Loaded, TaskSpec};
 use crate::limits;
+use crate::package::Scheme;
 use crate::text::{Encoded, Word};
-use std::ops::Range;
 use tract_onnx::prelude::TValue;
 
 /// What a head said.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Raw {
-    /// Of a classification task.
-    Label { logits: Vec<f32>, familiarity: f32 },
-    /// Of an extraction task, one for each word of the text.
-    Words { words: Vec<RawWord> },
+    /// Of a classification task, for each window.
+    Labels { windows: Vec<RawLabel> },
+    /// Of a task with one tag for each word: the words that have a piece, and a row for each.
+    Words { words: Vec<usize>, logits: Vec<f32> },
+    /// Of a task with nested spans: first and last word of each pair that was looked at, and a
+    /// row for each.
+    Pairs { pairs: Vec<(usize, usize)>, logits: Vec<f32> },
 }
 
-/// A word and what the head said of its first piece; nothing if no piece of it remained.
+/// One window's label.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct RawWord {
-    pub(super) chars: Range<usize>,
-    pub(super) logits: Option<Vec<f32>>,
+pub(super) struct RawLabel {
+    pub(super) logits: Vec<f32>,
+    pub(super) familiarity: f32,
+}
+
+/// A text after the encoder and the heads.
+pub(super) struct Forward {
+    pub(super) words: Vec<Word>,
+    pub(super) raws: Vec<Raw>,
+    pub(super) read: Read,
 }
 
 impl Inner {
-    /// Runs the encoder once for each window that is needed, and every head on it.
-    pub(super) fn forward(&self, text: &str, tasks: &[&Loaded]) -> Result<Vec<Raw>, EngineError> {
+    /// Runs the encoder once for each window, and every head on it.
+    pub(super) fn forward(&self, text: &str, tasks: &[&Loaded]) -> Result<Forward, EngineError> {
         if text.len() > limits::TEXT_BYTES_MAX {
             return Err(EngineError::TextTooLarge { bytes: text.len() });
         }
-        if tasks.is_empty() {
-            return Ok(Vec::new());
-        }
-        let whole = tasks.iter().any(|task| task.spec.kind == Kind::Extraction);
-        let text = if whole { text } else { self.beginning(text) };
         let encoded = self.text.encode(text).map_err(EngineError::Tokenizer)?;
-        let capacity = self.tokens_max - self.text.special_count();
-        let mut windows = windows(encoded.pieces.len(), capacity);
-        if !whole {
-            windows.truncate(1);
-        }
-        self.lanes.run(|| self.run_windows(&encoded, &windows, tasks))
+        // Of the package, not of the tasks that are asked: the windows of a text are always the
+        // same, and so is every answer to it.
+        let widest = self.span_words_max.map_or(0, |most| widest_span(&encoded.words, most));
+        let windows = windows(encoded.pieces.len(), self.capacity(), widest);
+        let read = Read {
+            words: encoded.words.len(),
+            words_blank: encoded.words.iter().filter(|word| word.piece.is_none()).count(),
+            pieces: encoded.pieces.len(),
+            windows: windows.len(),
+        };
+        let raws = self.lanes.run(|| self.run_windows(&encoded, &windows, tasks))?;
+        Ok(Forward { words: encoded.words, raws, read })
     }
 
-    /// As much of a text as one pass can read, to spare the tokenizer the rest of a very long one:
-    /// white space is free, and no vocabulary has longer pieces than this.
-    fn beginning<'a>(&self, text: &'a str) -> &'a str {
-        const PIECE_BYTES_MAX: usize = 512;
-        let enough = self.tokens_max * PIECE_BYTES_MAX;
-        let mut solid = 0;
-        for (at, character) in text.char_indices() {
-            if solid >= enough {
-                return &text[..at];
-            }
-            if !character.is_whitespace() {
-                solid += character.len_utf8();
-            }
-        }
-        text
+    /// Word pieces of a text that one pass takes.
+    pub(super) fn capacity(&self) -> usize {
+        self.tokens_max - self.text.special_count()
     }
 
     fn run_windows(
@@ -67,103 +72,126 @@ impl Inner {
         windows: &[Window],
         tasks: &[&Loaded],
     ) -> Result<Vec<Raw>, EngineError> {
-        let mut raws: Vec<Raw> = tasks.iter().map(|task| task.nothing_yet(encoded)).collect();
-        for (at, window) in windows.iter().enumerate() {
+        let mut raws: Vec<Raw> = tasks.iter().map(|task| Raw::empty(&task.spec)).collect();
+        let readable: Vec<(usize, usize)> = encoded
+            .words
+            .iter()
+            .enumerate()
+            .filter_map(|(word, of)| Some((word, of.piece?)))
+            .collect();
+        for window in windows {
             let hidden = self.encode(&encoded.pieces[window.reads.clone()])?;
+            let mut outputs: Vec<Option<Output>> = self.heads.iter().map(|_| None).collect();
             for (task, raw) in tasks.iter().zip(&mut raws) {
-                match raw {
-                    Raw::Label { logits, familiarity } if at == 0 => {
-                        (*logits, *familiarity) = task.classify(hidden.clone())?;
-                    }
-                    Raw::Label { .. } => {}
-                    Raw::Words { words } => {
-                        let offset = self.text.prefix_count();
-                        let all = task.tag(hidden.clone())?;
-                        task.collect(&encoded.words, window, offset, &all, words);
-                    }
-                }
+                // Tasks that share a head share its one run.
+                let output = match &mut outputs[task.head] {
+                    Some(output) => output,
+                    none => none.insert(self.run_head(task, hidden.clone())?),
+                };
+                let seen = Seen { window, readable: &readable, offset: self.text.prefix_count() };
+                raw.collect(&task.spec, output, &seen).map_err(|what| task.spec.failed(what))?;
             }
         }
         Ok(raws)
     }
 
     /// The encoder's output for some pieces, special ones added.
-    fn encode(&self, ids: &[i64]) -> Result<TValue, EngineError> {
+    pub(super) fn encode(&self, ids: &[i64]) -> Result<TValue, EngineError> {
         let failed = |what| EngineError::Inference { stage: "the encoder".to_owned(), what };
         let input = pieces(&self.text.wrap(ids)).map_err(failed)?;
         let mut outputs = self.encoder.run(input).map_err(failed)?;
         Ok(outputs.swap_remove(0))
     }
+
+    fn run_head(&self, task: &Loaded, hidden: TValue) -> Result<Output, EngineError> {
+        let head: &Head = &self.heads[task.head];
+        head.run(hidden).map_err(|what| task.spec.failed(what))
+    }
+
+    /// Runs a task on hidden values and checks what its head gives.
+    pub(super) fn check_head(&self, task: &Loaded, hidden: TValue) -> Result<(), String> {
+        let output = self.heads[task.head].run(hidden)?;
+        match task.spec.scheme {
+            None => output.label(task.spec.row()).map(drop),
+            Some(Scheme::Bio) => output.words(task.spec.row()).map(drop),
+            Some(Scheme::Spans { .. }) => output.pairs(task.spec.row()).map(drop),
+        }
+    }
 }
 
-impl Loaded {
-    fn nothing_yet(&self, encoded: &Encoded) -> Raw {
-        match self.spec.kind {
-            Kind::Classification => Raw::Label { logits: Vec::new(), familiarity: 0.0 },
-            Kind::Extraction => {
-                let word = |word: &Word| RawWord { chars: word.chars.clone(), logits: None };
-                Raw::Words { words: encoded.words.iter().map(word).collect() }
-            }
-        }
-    }
-
+impl TaskSpec {
     fn failed(&self, what: String) -> EngineError {
-        EngineError::Inference { stage: format!("the head of {}", self.spec.name), what }
+        EngineError::Inference { stage: format!("the head of {}", self.name), what }
     }
+}
 
-    fn classify(&self, hidden: TValue) -> Result<(Vec<f32>, f32), EngineError> {
-        let failed = |what| self.failed(what);
-        let outputs = self.head.run(hidden).map_err(failed)?;
-        let [logits, familiarity] = &outputs[..] else {
-            return Err(failed(format!("{} outputs, 2 expected", outputs.len())));
-        };
-        let (logits, familiarity) =
-            (numbers(logits).map_err(failed)?, numbers(familiarity).map_err(failed)?);
-        if logits.len() != self.spec.labels.len() || familiarity.len() != 1 {
-            return Err(failed(format!(
-                "{} logits and {} familiarities, {} and 1 expected",
-                logits.len(),
-                familiarity.len(),
-                self.spec.labels.len()
-            )));
+/// Where the rows of a window belong.
+struct Seen<'a> {
+    window: &'a Window,
+    /// Words that have a piece, with their first.
+    readable: &'a [(usize, usize)],
+    /// Special pieces before the first of the window.
+    offset: usize,
+}
+
+impl Seen<'_> {
+    /// The row of a piece; `None` if the window does not read it.
+    fn row(&self, piece: usize) -> Option<usize> {
+        let read = self.window.reads.contains(&piece);
+        read.then(|| self.offset + piece - self.window.reads.start)
+    }
+}
+
+impl Raw {
+    fn empty(spec: &TaskSpec) -> Raw {
+        match spec.scheme {
+            None => Raw::Labels { windows: Vec::new() },
+            Some(Scheme::Bio) => Raw::Words { words: Vec::new(), logits: Vec::new() },
+            Some(Scheme::Spans { .. }) => Raw::Pairs { pairs: Vec::new(), logits: Vec::new() },
         }
-        Ok((logits.to_vec(), familiarity[0]))
     }
 
-    /// A row of logits for each piece of a window, special ones included.
-    fn tag(&self, hidden: TValue) -> Result<Vec<f32>, EngineError> {
-        let failed = |what| self.failed(what);
-        let rows = hidden.shape()[1];
-        let outputs = self.head.run(hidden).map_err(failed)?;
-        let [logits] = &outputs[..] else {
-            return Err(failed(format!("{} outputs, 1 expected", outputs.len())));
-        };
-        let logits = numbers(logits).map_err(failed)?;
-        if logits.len() != rows * self.spec.tags() {
-            return Err(failed(format!(
-                "{} logits, {} for each of {rows} word pieces expected",
-                logits.len(),
-                self.spec.tags()
-            )));
-        }
-        Ok(logits.to_vec())
-    }
-
-    /// Takes from a window the rows of the words that it owns.
-    fn collect(
-        &self,
-        words: &[Word],
-        window: &Window,
-        offset: usize,
-        logits: &[f32],
-        into: &mut [RawWord],
-    ) {
-        let tags = self.spec.tags();
-        for (word, into) in words.iter().zip(into) {
-            if let Some(piece) = word.piece.filter(|piece| window.owns.contains(piece)) {
-                let row = offset + piece - window.reads.start;
-                into.logits = Some(logits[row * tags..][..tags].to_vec());
+    /// Takes from a window what it owns.
+    fn collect(&mut self, spec: &TaskSpec, output: &Output, seen: &Seen<'_>) -> Result<(), String> {
+        match self {
+            Raw::Labels { windows } => {
+                let (logits, familiarity) = output.label(spec.row())?;
+                windows.push(RawLabel { logits: logits.to_vec(), familiarity });
+            }
+            Raw::Words { words, logits } => {
+                let table = output.words(spec.row())?;
+                let owned =
+                    seen.readable.iter().filter(|(_, piece)| seen.window.owns.contains(piece));
+                for &(word, piece) in owned {
+                    let Some(row) = seen.row(piece) else { continue };
+                    words.push(word);
+                    logits.extend_from_slice(table.row(row));
+                }
+            }
+            Raw::Pairs { pairs, logits } => {
+                let table = output.pairs(spec.row())?;
+                let most = spec.span_words_max().unwrap_or(1);
+                for (at, &(first, from)) in seen.readable.iter().enumerate() {
+                    let Some(row) = seen.row(from) else { continue };
+                    for &(last, to) in seen.readable[at..].iter().take(most) {
+                        if !seen.window.owns.contains(&from.midpoint(to)) {
+                            continue;
+                        }
+                        let Some(column) = seen.row(to) else { break };
+                        pairs.push((first, last));
+                        logits.extend_from_slice(table.row(row, column));
+                    }
+                }
             }
         }
+        Ok(())
     }
+}
+
+/// The most pieces from the first of a word to the first of the last word that a span with it may
+/// have, both included.
+fn widest_span(words: &[Word], span_words_max: usize) -> usize {
+    let firsts: Vec<usize> = words.iter().filter_map(|word| word.piece).collect();
+    let reach = |at: usize| firsts[(at + span_words_max - 1).min(firsts.len() - 1)];
+    (0..firsts.len()).map(|at| reach(at) - firsts[at] + 1).max().unwrap_or(0)
 }

@@ -70,8 +70,8 @@ pub(super) fn run(engine: &Engine) -> Result<GoldenReport, EngineError> {
             failures: Vec::new(),
         };
         for (at, golden) in loaded.golden.iter().enumerate() {
-            let raw = engine.inner.forward(&golden.text, &[loaded])?.remove(0);
-            match compare(golden, &raw, spec.tags()) {
+            let raw = engine.inner.forward(&golden.text, &[loaded])?.raws.remove(0);
+            match compare(golden, &raw, spec.row()) {
                 Ok(difference) => report.difference_max = report.difference_max.max(difference),
                 Err(what) => report.failures.push(format!("text {}: {what}", at + 1)),
             }
@@ -82,13 +82,14 @@ pub(super) fn run(engine: &Engine) -> Result<GoldenReport, EngineError> {
 }
 
 /// The largest difference, or what is too different.
-fn compare(golden: &Golden, raw: &Raw, tags: usize) -> Result<f32, String> {
-    let (logits, row, familiarity) = match raw {
-        Raw::Label { logits, familiarity } => (logits.clone(), logits.len(), Some(*familiarity)),
-        Raw::Words { words } => {
-            let rows = words.iter().filter_map(|word| word.logits.as_deref());
-            (rows.flatten().copied().collect(), tags, None)
+fn compare(golden: &Golden, raw: &Raw, row: usize) -> Result<f32, String> {
+    let (logits, familiarity) = match raw {
+        Raw::Labels { windows } => {
+            let familiarity = windows.iter().map(|window| window.familiarity).reduce(f32::max);
+            (windows.iter().flat_map(|window| window.logits.clone()).collect(), familiarity)
         }
+        Raw::Words { logits, .. } => (logits.clone(), None),
+        Raw::Pairs { pairs, logits } => (in_order(pairs, logits, row), None),
     };
     if logits.len() != golden.logits.len() {
         return Err(format!("{} logits, {} expected", logits.len(), golden.logits.len()));
@@ -107,6 +108,14 @@ fn compare(golden: &Golden, raw: &Raw, tags: usize) -> Result<f32, String> {
         }
     }
     Ok(difference)
+}
+
+/// Rows of pairs, by first and then by last word: windows give them in another order.
+fn in_order(pairs: &[(usize, usize)], logits: &[f32], row: usize) -> Vec<f32> {
+    let mut rows: Vec<(&(usize, usize), &[f32])> =
+        pairs.iter().zip(logits.chunks_exact(row)).collect();
+    rows.sort_by_key(|(pair, _)| **pair);
+    rows.into_iter().flat_map(|(_, row)| row.iter().copied()).collect()
 }
 
 /// NaN if anything is NaN.

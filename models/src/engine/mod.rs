@@ -3,6 +3,12 @@
 //! An [`Engine`] is shared freely between threads. A text is read once, whatever the number of
 //! tasks. What comes out is a [`View`]: probabilities and spans, not decisions.
 //!
+//! A text that is longer than one pass of the encoder is read whole, in windows that overlap
+//! (`window`), and every task uses all of them. A span is taken from the window in whose inner
+//! part it lies (`forward`); a label is that of the surest window, with a confidence that pays for
+//! the choice (`label`). The windows of a text follow from the text and the package alone, so that
+//! an answer depends on nothing else: not on other texts, other tasks or other threads.
+//!
 //! Loading runs the model once, at full length, so that a package that cannot work is refused
 //! then and not at the first decision.
 
@@ -10,22 +16,26 @@ mod decode;
 mod error;
 mod forward;
 mod golden;
+mod head;
+mod label;
 mod lanes;
+mod nested;
 mod network;
 mod task;
 mod view;
 mod window;
 
+pub use crate::package::Scheme;
 pub(crate) use decode::trimmed;
 pub use error::EngineError;
 pub use golden::{GoldenReport, GoldenTask, TOLERANCE};
-pub use task::{Kind, Score, TaskSpec};
-pub use view::{Span, View};
+pub use task::{Kind, Reliability, Score, TaskSpec};
+pub use view::{Read, Reading, Span, View};
 
 use crate::package::{Manifest, Package, TaskEntry};
 use crate::text::TextEncoder;
-use forward::Raw;
 use golden::Golden;
+use head::Head;
 use lanes::Lanes;
 use network::{Input, Network};
 use std::path::Path;
@@ -44,14 +54,19 @@ struct Inner {
     text: TextEncoder,
     tokens_max: usize,
     encoder: Network,
+    /// Every head once, however many tasks use it.
+    heads: Vec<Head>,
     tasks: Vec<Loaded>,
+    /// Most words of a span, over all tasks whose spans nest.
+    span_words_max: Option<usize>,
     lanes: Lanes,
 }
 
 /// One task, ready to run.
 struct Loaded {
     spec: TaskSpec,
-    head: Network,
+    /// Index of its head.
+    head: usize,
     golden: Vec<Golden>,
 }
 
@@ -72,10 +87,19 @@ impl Engine {
         }
         let encoder = load_encoder(package.file(&entry.file), &text, entry.tokens_max)
             .map_err(|what| content(&entry.file, what))?;
+        let mut files: Vec<&str> = manifest.tasks.values().map(|task| task.head.as_str()).collect();
+        files.sort_unstable();
+        files.dedup();
+        let heads = files
+            .iter()
+            .map(|file| {
+                Head::load(package.file(file), entry.hidden).map_err(|what| content(file, what))
+            })
+            .collect::<Result<Vec<Head>, EngineError>>()?;
         let tasks = manifest
             .tasks
             .iter()
-            .map(|(name, task)| Loaded::load(package, name, task, entry.hidden))
+            .map(|(name, task)| Loaded::load(package, name, task, &files))
             .collect::<Result<Vec<Loaded>, EngineError>>()?;
         let engine = Engine {
             inner: Arc::new(Inner {
@@ -84,6 +108,8 @@ impl Engine {
                 text,
                 tokens_max: entry.tokens_max,
                 encoder,
+                heads,
+                span_words_max: tasks.iter().filter_map(|task| task.spec.span_words_max()).max(),
                 tasks,
                 lanes: Lanes::new().map_err(EngineError::Threads)?,
             }),
@@ -112,17 +138,30 @@ impl Engine {
         self.tasks().find(|task| task.name == name)
     }
 
-    /// Runs some tasks on a text; the views are in the order of `tasks`. Any text is taken, the
-    /// empty one included. The calling thread waits for one of the inference threads: call it
-    /// where waiting a few milliseconds does no harm.
+    /// Runs some tasks on a text; the views are in the order of `tasks`. See [`Engine::read`].
+    ///
+    /// # Errors
+    /// As [`Engine::read`].
+    pub fn run(&self, text: &str, tasks: &[&str]) -> Result<Vec<View>, EngineError> {
+        Ok(self.read(text, tasks)?.views)
+    }
+
+    /// Runs some tasks on a text, and says how much of it was read. Any text is taken, the empty
+    /// one included. The calling thread waits for one of the inference threads: call it where
+    /// waiting a few milliseconds does no harm.
     ///
     /// # Errors
     /// When a task does not exist or the text is larger than [`crate::limits::TEXT_BYTES_MAX`].
-    pub fn run(&self, text: &str, tasks: &[&str]) -> Result<Vec<View>, EngineError> {
+    pub fn read(&self, text: &str, tasks: &[&str]) -> Result<Reading, EngineError> {
         let tasks =
             tasks.iter().map(|name| self.loaded(name)).collect::<Result<Vec<_>, EngineError>>()?;
-        let raws = self.inner.forward(text, &tasks)?;
-        Ok(tasks.iter().zip(raws).map(|(task, raw)| view(text, &task.spec, raw)).collect())
+        if tasks.is_empty() {
+            return Ok(Reading { views: Vec::new(), read: Read::default() });
+        }
+        let forward = self.inner.forward(text, &tasks)?;
+        let views = tasks.iter().zip(&forward.raws);
+        let views = views.map(|(task, raw)| decode::view(text, &task.spec, &forward, raw));
+        Ok(Reading { views: views.collect(), read: forward.read })
     }
 
     /// Runs the package's golden vectors on this processor.
@@ -152,13 +191,23 @@ impl Engine {
 
     /// Runs every task once on a text that fills one pass.
     fn try_out(&self, dir: &Path) -> Result<(), EngineError> {
-        let text = "a ".repeat(self.inner.tokens_max);
-        for (task, entry) in self.inner.tasks.iter().zip(self.inner.manifest.tasks.values()) {
-            self.inner
-                .forward(&text, &[task])
-                .map_err(|error| content_error(dir, &entry.head, error.to_string()))?;
-        }
-        Ok(())
+        let inner = &self.inner;
+        let encoder = &inner.manifest.encoder.file;
+        let wrong = |file: &str, what: String| content_error(dir, file, what);
+        let encoded = inner
+            .text
+            .encode(&"a ".repeat(inner.tokens_max))
+            .map_err(|what| wrong(&inner.manifest.encoder.tokenizer, what))?;
+        let full = &encoded.pieces[..encoded.pieces.len().min(inner.capacity())];
+        inner.lanes.run(|| {
+            let hidden = inner.encode(full).map_err(|error| wrong(encoder, error.to_string()))?;
+            for (task, entry) in inner.tasks.iter().zip(inner.manifest.tasks.values()) {
+                inner.check_head(task, hidden.clone()).map_err(|what| {
+                    wrong(&entry.head, format!("as the head of {}: {what}", task.spec.name))
+                })?;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -167,15 +216,15 @@ impl Loaded {
         package: &Package,
         name: &str,
         entry: &TaskEntry,
-        hidden: usize,
+        heads: &[&str],
     ) -> Result<Loaded, EngineError> {
         let content = |file: &str, what| content_error(package.dir(), file, what);
         let spec = TaskSpec::new(name, entry, package.file(&entry.calibration))
             .map_err(|what| content(&entry.calibration, what))?;
-        let head = Network::load(package.file(&entry.head), Input::Hidden { width: hidden })
-            .map_err(|what| content(&entry.head, what))?;
         let golden = golden::parse(package.file(&entry.golden))
             .map_err(|what| content(&entry.golden, what))?;
+        let head = heads.binary_search(&entry.head.as_str());
+        let head = head.expect("every head of the manifest is among those loaded");
         Ok(Loaded { spec, head, golden })
     }
 }
@@ -199,28 +248,4 @@ fn load_encoder(onnx: &[u8], text: &TextEncoder, tokens_max: usize) -> Result<Ne
 
 fn content_error(dir: &Path, file: &str, what: String) -> EngineError {
     EngineError::Content { dir: dir.to_owned(), file: file.to_owned(), what }
-}
-
-/// Calibrates what a head said.
-fn view(text: &str, spec: &TaskSpec, raw: Raw) -> View {
-    let words = match raw {
-        Raw::Label { logits, familiarity } => {
-            let probabilities = decode::softmax(&logits, spec.temperature);
-            return View::Label { probabilities, familiarity };
-        }
-        Raw::Words { words } => words,
-    };
-    let tagged: Vec<_> = words
-        .iter()
-        .filter_map(|word| {
-            let logits = word.logits.as_deref()?;
-            Some((word.chars.clone(), decode::tag(logits, spec.temperature)))
-        })
-        .collect();
-    let unread = tagged.is_empty() && !words.is_empty();
-    let least = tagged.iter().map(|(_, tag)| tag.probability).fold(1.0, f32::min);
-    View::Spans {
-        spans: decode::spans(text, &tagged),
-        confidence: if unread { 0.0 } else { least },
-    }
 }

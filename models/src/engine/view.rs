@@ -1,23 +1,30 @@
 //! What the model says about a text, before anyone decides anything.
 
+use serde::Serialize;
+
 /// The answer of one task.
 #[derive(Debug, Clone, PartialEq)]
 pub enum View {
-    /// Of a classification task. A text with more word pieces than one pass takes is judged by
-    /// its beginning.
+    /// Of a classification task.
     Label {
-        /// Calibrated probability of each label, in the task's order.
+        /// Index of the best label.
+        label: usize,
+        /// Calibrated probability that it is right. For a text of several windows it is lower
+        /// than its entry in `probabilities`, see [`super`].
+        confidence: f32,
+        /// Calibrated probability of each label, in the task's order, in the window that decided.
         probabilities: Vec<f32>,
-        /// Cosine similarity to the nearest label's centre; compare with
-        /// [`super::TaskSpec::familiarity_min`].
+        /// How much the text is like what the model knows, at the most familiar window.
         familiarity: f32,
+        /// Whether that is enough: at least [`super::TaskSpec::familiarity_min`], if there is one.
+        familiar: bool,
     },
-    /// Of an extraction task. The whole text is read, in overlapping windows if need be.
+    /// Of an extraction task.
     Spans {
-        /// The spans in the order of the text, not overlapping.
+        /// The spans in the order of the text, an outer one before those inside it.
         spans: Vec<Span>,
-        /// The least certain word's confidence; 1 for a text without words, 0 when no word of
-        /// it could be read.
+        /// The confidence of the least certain word, or pair of words where spans nest; 1 for a
+        /// text without words, 0 when no word of it could be read.
         confidence: f32,
     },
 }
@@ -31,6 +38,28 @@ pub struct Span {
     pub start: usize,
     /// Character after the last.
     pub end: usize,
-    /// Calibrated probability that all its words are tagged right.
+    /// Calibrated probability that it is right.
     pub confidence: f32,
+}
+
+/// How much of a text the model read. It always reads all of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Read {
+    /// Words: runs of non-whitespace characters.
+    pub words: usize,
+    /// Words of which the tokenizer leaves nothing, such as control characters.
+    pub words_blank: usize,
+    /// Word pieces, without special ones.
+    pub pieces: usize,
+    /// Passes of the encoder; they overlap.
+    pub windows: usize,
+}
+
+/// What some tasks say about a text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// One for each task, in the order in which they were asked.
+    pub views: Vec<View>,
+    /// How much of the text that took.
+    pub read: Read,
 }

@@ -15,12 +15,16 @@ pub(super) struct Window {
 }
 
 /// Windows of at most `capacity` pieces over `pieces`; one, empty, for a text without pieces.
-pub(super) fn windows(pieces: usize, capacity: usize) -> Vec<Window> {
+///
+/// They overlap by `widest` pieces at least, as far as that goes: any stretch of so many pieces
+/// lies whole in the window that owns its middle.
+pub(super) fn windows(pieces: usize, capacity: usize, widest: usize) -> Vec<Window> {
     if pieces <= capacity {
         return vec![Window { reads: 0..pieces, owns: 0..pieces }];
     }
-    // A quarter: 31 of 126 pieces, a clause or two of context for a quarter more work.
-    let overlap = capacity / 4;
+    // A quarter: 31 of 126 pieces, a clause or two of context for a quarter more work. Three
+    // quarters at most, or one monstrous word would multiply the work.
+    let overlap = widest.clamp(capacity / 4, capacity - capacity / 4);
     let step = capacity - overlap;
     let mut windows = Vec::new();
     let (mut start, mut owned) = (0, 0);
@@ -43,15 +47,15 @@ mod tests {
 
     #[test]
     fn short_texts_take_one_window() {
-        assert_eq!(windows(0, 126), [Window { reads: 0..0, owns: 0..0 }]);
-        assert_eq!(windows(126, 126), [Window { reads: 0..126, owns: 0..126 }]);
+        assert_eq!(windows(0, 126, 0), [Window { reads: 0..0, owns: 0..0 }]);
+        assert_eq!(windows(126, 126, 9), [Window { reads: 0..126, owns: 0..126 }]);
     }
 
     #[test]
     fn windows_own_every_piece_once_and_read_what_they_own() {
         for capacity in [6, 7, 126] {
             for pieces in capacity + 1..capacity * 7 {
-                let windows = windows(pieces, capacity);
+                let windows = windows(pieces, capacity, 0);
                 let mut next = 0;
                 for window in &windows {
                     assert_eq!(window.owns.start, next, "{capacity} {pieces}: {windows:?}");
@@ -62,6 +66,26 @@ mod tests {
                     next = window.owns.end;
                 }
                 assert_eq!(next, pieces, "{capacity}: {windows:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_window_that_owns_the_middle_of_a_stretch_reads_all_of_it() {
+        for (capacity, widest) in [(6, 3), (13, 9), (126, 1), (126, 40), (126, 95), (126, 500)] {
+            for pieces in [capacity + 1, capacity * 3, capacity * 5 + 7] {
+                let windows = windows(pieces, capacity, widest);
+                let overlap = widest.min(capacity - capacity / 4);
+                for start in 0..pieces - overlap {
+                    let stretch = start..start + overlap;
+                    let middle = start.midpoint(stretch.end - 1);
+                    let owner = windows.iter().find(|window| window.owns.contains(&middle));
+                    let reads = &owner.unwrap().reads;
+                    assert!(
+                        reads.start <= stretch.start && stretch.end <= reads.end,
+                        "{capacity} {widest}: {stretch:?} is not in {reads:?}"
+                    );
+                }
             }
         }
     }

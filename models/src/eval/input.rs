@@ -167,18 +167,9 @@ fn check_spans(spans: &[GoldSpan], characters: usize) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn task(kind: Kind) -> TaskSpec {
-        TaskSpec {
-            name: "t".to_owned(),
-            kind,
-            labels: vec!["A".to_owned()],
-            scores: vec![],
-            temperature: 1.0,
-            familiarity_min: None,
-            metrics: BTreeMap::new(),
-        }
+        TaskSpec::plain(kind)
     }
 
     fn check(kind: Kind, content: &[u8], expected: &[&str]) {

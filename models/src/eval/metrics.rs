@@ -198,15 +198,7 @@ mod tests {
     use super::*;
 
     fn task(kind: Kind) -> TaskSpec {
-        TaskSpec {
-            name: "t".to_owned(),
-            kind,
-            labels: ["A", "B"].map(str::to_owned).to_vec(),
-            scores: vec![],
-            temperature: 1.0,
-            familiarity_min: Some(0.5),
-            metrics: BTreeMap::new(),
-        }
+        TaskSpec { familiarity_min: Some(0.5), ..TaskSpec::plain(kind) }
     }
 
     fn close(got: f64, expected: f64) {

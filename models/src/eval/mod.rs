@@ -34,9 +34,8 @@ pub fn evaluate(
     for (done, example) in examples.iter().enumerate() {
         let view = engine.run(&example.text, &[&task.name])?.remove(0);
         match (&example.gold, view) {
-            (Gold::Label(gold), View::Label { probabilities, familiarity }) => {
-                let familiar = task.familiarity_min.is_none_or(|least| familiarity >= least);
-                tally.label(gold.as_deref(), best(task, &probabilities), familiar);
+            (Gold::Label(gold), View::Label { label, familiar, .. }) => {
+                tally.label(gold.as_deref(), &task.labels[label], familiar);
             }
             (Gold::Spans(gold), View::Spans { spans, .. }) => {
                 let found = spans
@@ -63,10 +62,4 @@ fn without_punctuation(gold: &[GoldSpan], text: &str) -> BTreeSet<(usize, usize,
             (start, end, span.label.clone())
         })
         .collect()
-}
-
-fn best<'a>(task: &'a TaskSpec, probabilities: &[f32]) -> &'a str {
-    let best = (1..probabilities.len())
-        .fold(0, |best, at| if probabilities[at] > probabilities[best] { at } else { best });
-    &task.labels[best]
 }

@@ -88,18 +88,20 @@ pub enum KindEntry {
     /// One label for the text.
     Classification,
     /// Typed spans of the text.
-    Extraction {
-        /// How spans are written as one tag for each word.
-        scheme: Scheme,
-    },
+    Extraction(Scheme),
 }
 
-/// How spans are written as tags.
+/// How a head writes spans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(tag = "scheme", rename_all = "kebab-case")]
 pub enum Scheme {
-    /// Outside, begin and inside: `O, B-l0, I-l0, B-l1, I-l1, …`.
+    /// One tag for each word, outside, begin and inside: `O, B-l0, I-l0, B-l1, I-l1, …`.
     Bio,
+    /// One class for each pair of a first and a last word: none, then the labels. Spans may nest.
+    Spans {
+        /// Most words of one span.
+        span_words_max: usize,
+    },
 }
 
 /// Digest and size of one file.
@@ -152,7 +154,7 @@ impl Manifest {
         }
         for (name, task) in &self.tasks {
             check_name("task name", name)?;
-            task.check().map_err(|what| format!("task {name}: {what}"))?;
+            task.check(encoder.tokens_max).map_err(|what| format!("task {name}: {what}"))?;
             for file in [&task.head, &task.calibration, &task.golden, &task.evaluation] {
                 self.check_listed(file)?;
             }
@@ -169,7 +171,7 @@ impl Manifest {
 }
 
 impl TaskEntry {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self, tokens_max: usize) -> Result<(), String> {
         if self.labels.is_empty() || self.labels.len() > limits::LABELS_MAX {
             return Err(format!(
                 "it has {} labels, it must have 1 to {}",
@@ -183,8 +185,30 @@ impl TaskEntry {
                 return Err(format!("label {label:?} appears twice"));
             }
         }
-        Ok(())
+        match self.kind {
+            KindEntry::Classification | KindEntry::Extraction(Scheme::Bio) => Ok(()),
+            KindEntry::Extraction(Scheme::Spans { span_words_max }) => {
+                check_spans(span_words_max, tokens_max, self.labels.len())
+            }
+        }
     }
+}
+
+fn check_spans(span_words_max: usize, tokens_max: usize, labels: usize) -> Result<(), String> {
+    if !(1..=limits::SPAN_WORDS_MAX).contains(&span_words_max) {
+        return Err(format!(
+            "span_words_max is {span_words_max}, it must be 1 to {}",
+            limits::SPAN_WORDS_MAX
+        ));
+    }
+    let logits = tokens_max * tokens_max * (1 + labels);
+    if logits > limits::SPAN_LOGITS_MAX {
+        return Err(format!(
+            "its head gives {logits} logits for a pass of {tokens_max} word pieces, the limit is {}",
+            limits::SPAN_LOGITS_MAX
+        ));
+    }
+    Ok(())
 }
 
 impl FileEntry {

@@ -15,6 +15,11 @@ pub(crate) const TOKENS_MAX: usize = 16;
 pub(crate) const WIDTH: usize = 48;
 pub(crate) const LABELS: [&str; 3] = ["Leaking", "Noise", "Overheating"];
 pub(crate) const FIELDS: [&str; 2] = ["Item", "Activity"];
+pub(crate) const PARTS: [&str; 3] = ["Whole", "Part", "Place"];
+/// Most words of a span of `parts`.
+pub(crate) const SPAN_WORDS_MAX: usize = 3;
+/// Its tasks: a label, tags, nested spans, and tags again with the head of `fields`.
+pub(crate) const TASKS: [&str; 4] = ["failure", "fields", "parts", "tags"];
 
 /// A package in its own directory.
 pub(crate) struct Fixture {
@@ -129,12 +134,21 @@ fn manifest() -> Value {
             "file": "encoder.onnx", "hidden": WIDTH, "tokens_max": TOKENS_MAX,
             "tokenizer": "tokenizer.json"
         },
-        "tasks": {"failure": task("failure", &LABELS), "fields": task("fields", &FIELDS)},
+        "tasks": {
+            "failure": task("failure", &LABELS), "fields": task("fields", &FIELDS),
+            "parts": task("parts", &PARTS), "tags": task("fields", &FIELDS)
+        },
         "files": {}
     });
     manifest["tasks"]["failure"]["kind"] = "classification".into();
     manifest["tasks"]["fields"]["kind"] = "extraction".into();
     manifest["tasks"]["fields"]["scheme"] = "bio".into();
+    manifest["tasks"]["parts"]["kind"] = "extraction".into();
+    manifest["tasks"]["parts"]["scheme"] = "spans".into();
+    manifest["tasks"]["parts"]["span_words_max"] = SPAN_WORDS_MAX.into();
+    manifest["tasks"]["tags"]["kind"] = "extraction".into();
+    manifest["tasks"]["tags"]["scheme"] = "bio".into();
+    manifest["tasks"]["tags"]["calibration"] = "tags.calibration.json".into();
     manifest
 }
 
@@ -152,6 +166,7 @@ fn files() -> Vec<(String, Vec<u8>)> {
     let encoder = Encoder::random(sizes, &mut random);
     let classifier = Classifier::random(&mut random);
     let tagger = Tagger::random(&mut random);
+    let pairer = Pairer::random(&mut random);
     // "pump leaking": pump, leak, ##ing between the special pieces.
     let id = |piece: &str| vocabulary.iter().position(|known| known == piece).unwrap() as i64;
     let hidden = encoder.run(&["[CLS]", "pump", "leak", "##ing", "[SEP]"].map(id));
@@ -161,10 +176,21 @@ fn files() -> Vec<(String, Vec<u8>)> {
     let tags = 1 + 2 * FIELDS.len();
     let words = [&rows[tags..2 * tags], &rows[2 * tags..3 * tags]].concat();
     let golden_fields = json!({"text": "Pump leaking", "logits": words});
+    let pairs = pairer.run(&hidden);
+    let pair = |first: usize, last: usize| {
+        let at = (first * 5 + last) * (1 + PARTS.len());
+        pairs[at..at + 1 + PARTS.len()].to_vec()
+    };
+    // First pieces only, and the first word before the second.
+    let words = [pair(1, 1), pair(1, 2), pair(2, 2)].concat();
+    let golden_parts = json!({"text": "Pump leaking", "logits": words});
     let calibration = json!({
-        "temperature": 1.5, "familiarity_min": 0.2, "scores": [[0.9, 1, 0], [0.4, 0, 2]]
+        "temperature": 1.5, "familiarity_min": 0.2, "scores": [[0.9, 1, 0], [0.4, 0, 2]],
+        "reliability": {"n": 2, "ece": 0.25, "brier": 0.1, "bins": [[0.4, 0.0, 1], [0.9, 1.0, 1]]},
+        "curve": [[0.5, 0.0], [1.0, 0.5]]
     });
     let calibration_fields = json!({"temperature": 1.0, "scores": [[0.7, 1, 0]]});
+    let calibration_tags = json!({"temperature": 2.0, "scores": []});
     let evaluation = json!({"text": "pump leaking", "label": "Leaking"});
     let evaluation_fields = json!({"text": "pump leaking", "spans": []});
     [
@@ -178,6 +204,11 @@ fn files() -> Vec<(String, Vec<u8>)> {
         ("fields.calibration.json", calibration_fields.to_string().into_bytes()),
         ("fields.golden.jsonl", golden_fields.to_string().into_bytes()),
         ("fields.evaluation.jsonl", evaluation_fields.to_string().into_bytes()),
+        ("parts.onnx", pairer.onnx()),
+        ("parts.calibration.json", calibration_fields.to_string().into_bytes()),
+        ("parts.golden.jsonl", golden_parts.to_string().into_bytes()),
+        ("parts.evaluation.jsonl", evaluation_fields.to_string().into_bytes()),
+        ("tags.calibration.json", calibration_tags.to_string().into_bytes()),
     ]
     .map(|(name, content)| (name.to_owned(), content))
     .to_vec()
@@ -254,6 +285,48 @@ impl Tagger {
         let weight = graph.constant("weight", &[WIDTH, tags], &Values::F32(&self.weight));
         let logits = graph.node("MatMul", "logits", &["hidden", &weight], &[]);
         graph.output(&logits, &[Dim::Fixed(1), Dim::Pieces, Dim::Fixed(tags as i64)]);
+        graph.to_bytes()
+    }
+}
+
+/// A class for each pair of pieces: the sum of what its first and its last say.
+struct Pairer {
+    first: Vec<f32>,
+    last: Vec<f32>,
+}
+
+impl Pairer {
+    const CLASSES: usize = 1 + PARTS.len();
+
+    fn random(random: &mut Random) -> Pairer {
+        let mut weight = || random.units(WIDTH * Pairer::CLASSES, 0.7);
+        Pairer { first: weight(), last: weight() }
+    }
+
+    fn run(&self, hidden: &[f32]) -> Vec<f32> {
+        let of = |weight: &[f32]| -> Vec<Vec<f32>> {
+            hidden.chunks_exact(WIDTH).map(|row| product(row, weight, Pairer::CLASSES)).collect()
+        };
+        let (first, last) = (of(&self.first), of(&self.last));
+        let pair =
+            |a: &[f32], b: &[f32]| -> Vec<f32> { a.iter().zip(b).map(|(a, b)| a + b).collect() };
+        first.iter().flat_map(|a| last.iter().flat_map(|b| pair(a, b))).collect()
+    }
+
+    fn onnx(&self) -> Vec<u8> {
+        let shape = [WIDTH, Pairer::CLASSES];
+        let mut graph = head();
+        let mut side = |name: &str, weight: &[f32], axis: i64| {
+            let weight = graph.constant(&format!("{name}.w"), &shape, &Values::F32(weight));
+            let rows = graph.node("MatMul", name, &["hidden", &weight], &[]);
+            let axes = graph.constant(&format!("{name}.axes"), &[1], &Values::I64(&[axis]));
+            graph.node("Unsqueeze", &format!("{name}.wide"), &[&rows, &axes], &[])
+        };
+        let first = side("first", &self.first, 2);
+        let last = side("last", &self.last, 1);
+        let logits = graph.node("Add", "logits", &[&first, &last], &[]);
+        let classes = Dim::Fixed(Pairer::CLASSES as i64);
+        graph.output(&logits, &[Dim::Fixed(1), Dim::Pieces, Dim::Pieces, classes]);
         graph.to_bytes()
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) enum Values<'a> {
     F32(&'a [f32]),
     I8(&'a [i8]),
+    I64(&'a [i64]),
 }
 
 /// An attribute's value.
@@ -40,6 +41,7 @@ impl Graph {
         let (kind, raw): (u64, Vec<u8>) = match values {
             Values::F32(values) => (F32, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
             Values::I8(values) => (I8, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            Values::I64(values) => (I64, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
         };
         let mut tensor = Vec::new();
         for dim in shape {

@@ -17,6 +17,13 @@ pub(crate) struct Bench<'a> {
     pub(crate) escalate: bool,
 }
 
+/// What a model says of its best label.
+struct Best {
+    at: usize,
+    confidence: f32,
+    familiar: bool,
+}
+
 /// A model's answer, checked, before it is accepted or not.
 struct Opinion {
     answer: Answer,
@@ -93,9 +100,10 @@ impl Bench<'_> {
 
     fn opinion(&self, view: ModelView, text_chars: usize) -> Result<Opinion, String> {
         match (view, self.kind) {
-            (ModelView::Labels { labels, probabilities, familiar }, TaskKind::Classification) => {
-                self.classified(&labels, &probabilities, familiar)
-            }
+            (
+                ModelView::Labels { labels, best, confidence, probabilities, familiar },
+                TaskKind::Classification,
+            ) => self.classified(&labels, &probabilities, Best { at: best, confidence, familiar }),
             (ModelView::Spans { spans, confidence }, TaskKind::Extraction) => {
                 self.extracted(&spans, confidence, text_chars)
             }
@@ -110,13 +118,13 @@ impl Bench<'_> {
         &self,
         labels: &[String],
         probabilities: &[f32],
-        familiar: bool,
+        best: Best,
     ) -> Result<Opinion, String> {
         if labels != self.labels || probabilities.len() != labels.len() {
             let (given, known) = (probabilities.len(), self.labels.len());
             return Err(format!("the model gives {given} probabilities for {known} labels"));
         }
-        if !probabilities.iter().all(|p| p.is_finite()) {
+        if !probabilities.iter().chain([&best.confidence]).all(|p| p.is_finite()) {
             return Err("the model gives probabilities that are not numbers".to_owned());
         }
         let mut ranking: Vec<usize> = (0..labels.len()).collect();
@@ -125,10 +133,14 @@ impl Bench<'_> {
         let rated =
             |&at: &usize| (labels[at].clone(), Confidence::from_probability(probabilities[at]));
         let candidates: Vec<_> = ranking.iter().take(CANDIDATES_MAX).map(rated).collect();
-        let best = *ranking.first().ok_or("the model has no labels")?;
-        let (label, confidence) = rated(&best);
-        let threshold = self.calibration.threshold(best);
-        Ok(Opinion { answer: Answer::Label(label), confidence, threshold, familiar, candidates })
+        let label = labels.get(best.at).ok_or("the model's best label is none of its labels")?;
+        Ok(Opinion {
+            answer: Answer::Label(label.clone()),
+            confidence: Confidence::from_probability(best.confidence),
+            threshold: self.calibration.threshold(best.at),
+            familiar: best.familiar,
+            candidates,
+        })
     }
 
     fn extracted(

@@ -9,7 +9,11 @@ fn labels() -> Arc<[String]> {
 }
 
 fn view(probabilities: &[f32], familiar: bool) -> Result<ModelView, String> {
-    Ok(ModelView::Labels { labels: labels(), probabilities: probabilities.to_vec(), familiar })
+    let best = (0..probabilities.len())
+        .max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]))
+        .unwrap_or(0);
+    let (confidence, probabilities) = (probabilities[best], probabilities.to_vec());
+    Ok(ModelView::Labels { labels: labels(), best, confidence, probabilities, familiar })
 }
 
 fn spans(spans: &[(&str, u32, u32)], confidence: f32) -> Result<ModelView, String> {
@@ -66,6 +70,21 @@ fn a_confident_answer_stands() {
 }
 
 #[test]
+fn a_choice_among_windows_lowers_the_confidence_and_not_the_candidates() {
+    let view = ModelView::Labels {
+        labels: labels(),
+        best: 1,
+        confidence: 0.7,
+        probabilities: vec![0.05, 0.9, 0.05],
+        familiar: true,
+    };
+    let judgement = USUAL.decide(Ok(view), NO_AUDIT);
+    assert_eq!(judgement.ruling, Ruling::Escalated(EscalationReason::LowConfidence));
+    assert_eq!((judgement.answer, judgement.confidence.basis_points()), (label("Breakdown"), 7000));
+    assert_eq!(judgement.candidates[0].1.basis_points(), 9000);
+}
+
+#[test]
 fn the_threshold_itself_is_enough() {
     let ruling = |p| USUAL.decide(view(&[p, 0.0, 0.0], true), NO_AUDIT).ruling;
     assert_eq!(ruling(0.8), Ruling::Answered);
@@ -119,13 +138,17 @@ fn a_model_that_fails_is_escalated_with_its_error() {
 fn a_view_that_makes_no_sense_is_a_model_that_fails() {
     let extraction = Setup { kind: TaskKind::Extraction, ..USUAL };
     let other: Arc<[String]> = ["A", "B", "C"].map(str::to_owned).into();
-    let renamed =
-        ModelView::Labels { labels: other, probabilities: vec![1.0, 0.0, 0.0], familiar: true };
+    let sure = |labels, best, confidence| {
+        let probabilities = vec![1.0, 0.0, 0.0];
+        Ok(ModelView::Labels { labels, best, confidence, probabilities, familiar: true })
+    };
     #[rustfmt::skip]
     let cases = [
         USUAL.decide(view(&[0.9, 0.1], true), 0),
         USUAL.decide(view(&[f32::NAN, 0.1, 0.1], true), 0),
-        USUAL.decide(Ok(renamed), 0),
+        USUAL.decide(sure(other, 0, 1.0), 0),
+        USUAL.decide(sure(labels(), 3, 1.0), 0),
+        USUAL.decide(sure(labels(), 0, f32::NAN), 0),
         USUAL.decide(spans(&[], 0.9), 0),
         extraction.decide(view(&[0.9, 0.1, 0.0], true), 0),
         extraction.decide(spans(&[("Leaking", 3, 3)], 0.9), 0),

@@ -95,7 +95,10 @@ fn request(text: &str) -> Request {
 
 fn view(p: f32) -> ModelView {
     let labels = classification().labels;
-    ModelView::Labels { labels, probabilities: vec![1.0 - p, p], familiar: true }
+    let probabilities = vec![1.0 - p, p];
+    let best = usize::from(p > 0.5);
+    let confidence = probabilities[best];
+    ModelView::Labels { labels, best, confidence, probabilities, familiar: true }
 }
 
 fn decide(policy: &TaskPolicy, request: &Request, view: ModelView) -> Entry {
@@ -300,6 +303,8 @@ fn the_worst_case_fits() {
             TaskKind::Classification,
             Ok(ModelView::Labels {
                 labels: labels.clone(),
+                best: 0,
+                confidence: 0.5,
                 probabilities: vec![0.5; labels.len()],
                 familiar: true,
             }),
