@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod engine;
 pub mod eval;
+pub mod import;
 pub mod limits;
 pub mod ops;
 pub mod package;

@@ -55,7 +55,7 @@ impl TextEncoder {
         let encoding =
             self.tokenizer.encode_char_offsets(text, false).map_err(|error| error.to_string())?;
         let mut words = words(text);
-        assign_pieces(&mut words, encoding.get_offsets());
+        assign_pieces(&mut words, &solid(encoding.get_offsets(), text));
         Ok(Encoded { pieces: encoding.get_ids().iter().map(|&id| i64::from(id)).collect(), words })
     }
 
@@ -116,11 +116,24 @@ fn words(text: &str) -> Vec<Word> {
     words
 }
 
-/// Gives every word the first piece that starts inside it. Both lists are in text order.
+/// Offsets without the white space that many tokenizers count as the beginning of a piece.
+fn solid(offsets: &[(usize, usize)], text: &str) -> Vec<(usize, usize)> {
+    let blank: Vec<bool> = text.chars().map(char::is_whitespace).collect();
+    let shed = |&(start, end): &(usize, usize)| {
+        let first = (start..end.min(blank.len())).find(|at| !blank[*at]);
+        (first.unwrap_or(end), end)
+    };
+    offsets.iter().map(shed).collect()
+}
+
+/// Gives every word the first piece that starts inside it. Both lists are in text order; pieces
+/// of white space alone are empty.
 fn assign_pieces(words: &mut [Word], offsets: &[(usize, usize)]) {
+    let is_before =
+        |(start, end): (usize, usize), word: &Word| start < word.chars.start || start >= end;
     let mut piece = 0;
     for word in words {
-        while piece < offsets.len() && offsets[piece].0 < word.chars.start {
+        while piece < offsets.len() && is_before(offsets[piece], word) {
             piece += 1;
         }
         if piece < offsets.len() && offsets[piece].0 < word.chars.end {
@@ -152,5 +165,16 @@ mod tests {
         assign_pieces(&mut found, &[(0, 1), (1, 2), (5, 7)]);
         let pieces: Vec<Option<usize>> = found.iter().map(|word| word.piece).collect();
         assert_eq!(pieces, [Some(0), None, Some(2)]);
+    }
+
+    #[test]
+    fn a_piece_may_begin_with_the_space_before_its_word() {
+        let text = "aa bb  5";
+        let mut found = words(text);
+        // Pieces of SentencePiece: "▁aa", "▁b", "b", "▁", "▁", "5".
+        let offsets = solid(&[(0, 2), (2, 4), (4, 5), (5, 6), (6, 7), (7, 8)], text);
+        assign_pieces(&mut found, &offsets);
+        let pieces: Vec<Option<usize>> = found.iter().map(|word| word.piece).collect();
+        assert_eq!(pieces, [Some(0), Some(1), Some(5)]);
     }
 }

@@ -113,7 +113,7 @@ fn millis(time: Duration) -> f64 {
 }
 
 /// A figure of this process as Linux tells it.
-fn memory_kb(key: &str) -> Option<u64> {
+pub(super) fn memory_kb(key: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with(key))?;
     line.split_whitespace().nth(1)?.parse().ok()

@@ -2,10 +2,11 @@
 
 use super::{commands, out};
 use crate::engine::Engine;
-use crate::eval::{self, Example, InputError, Report};
+use crate::eval::{self, Example, InputError, Interval, LabelMetrics, Report};
 use crate::package::{self, Package, Trust};
 use crate::{TaskSpec, limits};
 use anyhow::{Context as _, anyhow, bail};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, stdin};
 use std::path::{Path, PathBuf};
@@ -94,27 +95,50 @@ fn read(path: &Path, task: &TaskSpec) -> anyhow::Result<Vec<Example>> {
 }
 
 fn table(report: &Report) -> String {
+    let row = |name: &str, value: f64, interval: Option<Interval>| {
+        let interval = interval.map(|(low, high)| format!("  ({low:.4} to {high:.4})"));
+        format!("{name:<20} {value:.4}{}", interval.unwrap_or_default())
+    };
     let mut lines = vec![
-        format!("task               {}", report.task),
-        format!("texts              {}", report.n),
-        format!("accuracy           {:.4}", report.accuracy),
-        format!("weighted F1        {:.4}", report.weighted_f1),
-        format!("micro F1           {:.4}", report.micro_f1),
+        format!("{:<20} {}", "task", report.task),
+        format!("{:<20} {}", "texts", report.n),
+        row("accuracy", report.accuracy, Some(report.accuracy_interval)),
+        row("weighted F1", report.weighted_f1, Some(report.weighted_f1_interval)),
+        row("micro precision", report.micro_precision, None),
+        row("micro recall", report.micro_recall, None),
+        row("micro F1", report.micro_f1, Some(report.micro_f1_interval)),
     ];
     if let Some(accuracy) = report.in_scope_accuracy {
-        lines.push(format!("in-scope accuracy  {accuracy:.4}"));
+        lines.push(row("in-scope accuracy", accuracy, report.in_scope_accuracy_interval));
     }
     if let Some(recall) = report.oos_recall {
-        lines.push(format!("out-of-scope recall {recall:.4}"));
+        lines.push(row("out-of-scope recall", recall, report.oos_recall_interval));
+    }
+    if let Some(auroc) = report.familiarity_auroc {
+        lines.push(row("familiarity AUROC", auroc, None));
     }
     if let Some(rejected) = report.rejected {
-        lines.push(format!("rejected           {rejected}"));
+        lines.push(format!("{:<20} {rejected}", "rejected"));
     }
+    if let Some(of) = &report.reliability {
+        lines.push(format!("{:<20} ECE {:.4}, Brier {:.4}", "reliability", of.ece, of.brier));
+    }
+    lines.push("(in brackets: 95 % intervals, Wilson's of shares, bootstrap of F1)".to_owned());
+    lines.push(labels("label", &report.per_label));
+    if let Some(tokens) = &report.tokens {
+        let mut per_label = tokens.per_label.clone();
+        per_label.insert("(any)".to_owned(), tokens.any);
+        lines.push(labels("of words", &per_label));
+    }
+    lines.join("\n")
+}
+
+fn labels(title: &str, per_label: &BTreeMap<String, LabelMetrics>) -> String {
     // Wide enough for the longest name, which is bounded.
-    let longest = report.per_label.keys().map(|label| label.chars().count()).max().unwrap_or(0);
-    let width = longest.clamp(5, limits::NAME_BYTES_MAX);
-    lines.push(format!("\n{:width$}  precision  recall      F1  support", "label"));
-    for (label, metrics) in &report.per_label {
+    let longest = per_label.keys().map(|label| label.chars().count()).max().unwrap_or(0);
+    let width = longest.clamp(title.len(), limits::NAME_BYTES_MAX);
+    let mut lines = vec![format!("\n{title:width$}  precision  recall      F1  support")];
+    for (label, metrics) in per_label {
         lines.push(format!(
             "{label:width$}  {:9.4}  {:6.4}  {:6.4}  {:7}",
             metrics.precision, metrics.recall, metrics.f1, metrics.support

@@ -4,10 +4,13 @@
 
 mod bench;
 mod commands;
+mod coverage;
 mod evaluate;
+mod import;
 mod out;
 
 use crate::engine::EngineError;
+use crate::import::ImportError;
 use crate::package::PackageError;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -44,6 +47,10 @@ enum Command {
     },
     /// Measure a task on labelled lines.
     Eval(evaluate::EvalArgs),
+    /// Make a package of a Hugging Face model, in int8, calibrated on labelled lines.
+    Import(import::ImportArgs),
+    /// Show what a tolerated error buys: how much is answered without asking.
+    Coverage(coverage::CoverageArgs),
     /// Measure the time of a decision and the memory it takes, one text at a time.
     Bench {
         #[command(flatten)]
@@ -93,6 +100,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Inspect { which, json } => commands::inspect(&which, json),
         Command::Golden { which } => commands::golden(&which),
         Command::Eval(args) => evaluate::eval(&args),
+        Command::Import(args) => import::import(&args),
+        Command::Coverage(args) => coverage::coverage(&args),
         Command::Bench { which, json } => bench::bench(&which, json),
         Command::Sign { dir, key } => commands::sign(&dir, &key),
         Command::Keygen { path } => commands::keygen(&path),
@@ -108,8 +117,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// What the errors of the library advise.
-fn remedy(error: &anyhow::Error) -> Option<&'static str> {
+fn remedy(error: &anyhow::Error) -> Option<&str> {
     error.chain().find_map(|cause| {
+        if let Some(error) = cause.downcast_ref::<ImportError>() {
+            return Some(error.remedy());
+        }
         let package = cause.downcast_ref::<PackageError>().map(PackageError::remedy);
         package.or_else(|| cause.downcast_ref::<EngineError>().map(EngineError::remedy))
     })

@@ -20,7 +20,7 @@ mod head;
 mod label;
 mod lanes;
 mod nested;
-mod network;
+pub(crate) mod network;
 mod task;
 mod view;
 mod window;

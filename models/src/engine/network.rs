@@ -6,13 +6,13 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::ToDim;
 
 /// A network that is ready to run, on any thread.
-pub(super) struct Network {
+pub(crate) struct Network {
     plan: Arc<TypedRunnableModel>,
 }
 
 /// What a network reads. The number of pieces stays open.
 #[derive(Clone, Copy)]
-pub(super) enum Input {
+pub(crate) enum Input {
     /// Word piece ids, `i64[1,S]`.
     Pieces,
     /// An encoder's output, `f32[1,S,width]`.
@@ -24,7 +24,7 @@ pub(super) enum Input {
 
 impl Network {
     /// Reads and plans an ONNX file.
-    pub(super) fn load(onnx: &[u8], input: Input) -> Result<Network, String> {
+    pub(crate) fn load(onnx: &[u8], input: Input) -> Result<Network, String> {
         Network::plan(onnx, input).map_err(|error| format!("{error:#}"))
     }
 
@@ -43,12 +43,12 @@ impl Network {
     }
 
     /// Runs it on one input.
-    pub(super) fn run(&self, input: TValue) -> Result<TVec<TValue>, String> {
+    pub(crate) fn run(&self, input: TValue) -> Result<TVec<TValue>, String> {
         self.plan.run(tvec!(input)).map_err(|error| format!("{error:#}"))
     }
 
     /// Vocabulary and positions of the encoder's embedding; `None` if this is no encoder.
-    pub(super) fn embedding(&self) -> Option<(usize, usize)> {
+    pub(crate) fn embedding(&self) -> Option<(usize, usize)> {
         let mut nodes = self.plan.model().nodes().iter();
         nodes.find_map(|node| {
             let embed = node.op_as::<LfEmbed>()?;
@@ -58,13 +58,13 @@ impl Network {
 }
 
 /// The input of an encoder.
-pub(super) fn pieces(ids: &[i64]) -> Result<TValue, String> {
+pub(crate) fn pieces(ids: &[i64]) -> Result<TValue, String> {
     let tensor = Tensor::from_shape(&[1, ids.len()], ids);
     tensor.map(IntoTValue::into_tvalue).map_err(|error| format!("{error:#}"))
 }
 
 /// The numbers of an output.
-pub(super) fn numbers(output: &TValue) -> Result<&[f32], String> {
+pub(crate) fn numbers(output: &TValue) -> Result<&[f32], String> {
     output
         .try_as_plain_ram()
         .and_then(|plain| plain.as_slice::<f32>())

@@ -58,12 +58,24 @@ impl Package {
         let signature = read_bounded(&dir.join(SIGNATURE), limits::SIGNATURE_BYTES_MAX)?
             .ok_or_else(|| PackageError::NoSignature(dir.to_owned()))?;
         trust.verify(dir, &bytes, &signature)?;
-        let manifest = parse_manifest(dir, &bytes)?;
+        Package::checked(dir, &bytes)
+    }
+
+    /// Opens a package that was made here and is not signed yet: every digest and size.
+    pub(crate) fn open_unsigned(dir: &Path) -> Result<Package, PackageError> {
+        let bytes = read_bounded(&dir.join(MANIFEST), limits::MANIFEST_BYTES_MAX)?
+            .ok_or_else(|| PackageError::NoManifest(dir.to_owned()))?;
+        Package::checked(dir, &bytes)
+    }
+
+    /// Reads and checks everything that a manifest lists.
+    fn checked(dir: &Path, bytes: &[u8]) -> Result<Package, PackageError> {
+        let manifest = parse_manifest(dir, bytes)?;
         let mut files = BTreeMap::new();
         for (name, entry) in &manifest.files {
             files.insert(name.clone(), read_checked(dir, name, entry)?);
         }
-        Ok(Package { dir: dir.to_owned(), manifest, digest: Sha256::digest(&bytes).into(), files })
+        Ok(Package { dir: dir.to_owned(), manifest, digest: Sha256::digest(bytes).into(), files })
     }
 
     /// Where it was opened.
