@@ -175,3 +175,41 @@ fn bench_measures_the_lengths_that_fit() {
     assert_eq!(json["lengths"][0]["pieces"], 16);
     assert!(json["lengths"][0]["median_ms"].as_f64().unwrap() > 0.0);
 }
+
+#[test]
+fn import_makes_a_package_that_verifies() {
+    let home = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| home.path().join(name);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import/roberta-sequence");
+    let labels = ["Leaking", "Noise"];
+    let line = |at: usize| format!("{{\"text\": \"oil {at}\", \"label\": {:?}}}\n", labels[at % 2]);
+    fs::write(path("data.jsonl"), (0..60).map(line).collect::<String>()).unwrap();
+    ok(&[&"keygen", &path("site")]);
+    let (data, out, key) = (path("data.jsonl"), path("package"), path("site.key"));
+    let report = ok(&[
+        &"import",
+        &model,
+        &"--data",
+        &data,
+        &"--out",
+        &out,
+        &"--name",
+        &"ours",
+        &"--task",
+        &"mode",
+        &"--licence",
+        &"MIT",
+        &"--key",
+        &key,
+        &"--json",
+    ]);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["task"], &report["architecture"]), (&"mode".into(), &"roberta".into()));
+    assert!(report["golden_texts"].as_u64().unwrap() > 0, "{report}");
+    let trust = path("site.pub");
+    assert!(ok(&[&"verify", &out, &"--trust", &trust]).contains("signature and 6 files good"));
+    assert!(ok(&[&"golden", &out, &"--trust", &trust]).contains("texts agree"));
+    let stderr = fails(1, &[&"import", &path("nowhere"), &"--data", &data, &"--out", &out]);
+    assert!(stderr.contains("has no config.json") && stderr.contains("\nremedy: "), "{stderr}");
+    fails(2, &[&"import", &model]);
+}
