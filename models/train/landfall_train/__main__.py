@@ -1,4 +1,4 @@
-"""The steps of the build: `python -m landfall_train [STEP…]`.
+"""The steps of the build: `python -m landfall_train [--task TASK] [STEP…]`.
 
 Each step writes one result into the work directory and is skipped when it is there; naming
 steps runs just those, again. Work of another recipe is refused, not mixed in.
@@ -7,40 +7,41 @@ steps runs just those, again. Work of another recipe is refused, not mixed in.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from . import calibrate as calibration
-from . import card, classweights, corpus, encoder, folds, joint, labels, package, quantize, settings
-from . import evaluate as evaluation
+from . import answers, ask, card, corpus, evaluate, familiarity, held, joint, material, package
+from . import quantize, settings
+from .examples import Epochs
+from .network import LABEL_TASKS, SPELL_TASK, TASKS, Network
 
 THREADS = int(os.environ.get("LANDFALL_THREADS", "2"))
 
 
 class Build:
-    """Work directory, recipe and data of one build."""
+    """Work directory, recipe, data and tasks of one build."""
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: tuple[str, ...]) -> None:
+        self.tasks = tasks
+        self.is_whole = tasks == TASKS
         self.recipe = settings.recipe()
         self.data = settings.data_dir()
-        self.work = settings.work_dir()
+        self.work = settings.work_dir(None if self.is_whole else tasks[0])
         self.work.mkdir(parents=True, exist_ok=True)
         self._claim()
 
     def _claim(self) -> None:
-        path = self.work / "recipe"
-        mark = self.recipe.fingerprint()
+        path, mark = self.path("recipe"), self.recipe.fingerprint()
         if path.is_file() and path.read_text() != mark:
             raise SystemExit(
                 f"error: {self.work} holds the work of another recipe\n"
@@ -52,37 +53,71 @@ class Build:
         """A file of the work directory."""
         return self.work / name
 
-    def material(self) -> joint.Material:
-        """All training data, weighted as chosen."""
-        observations = corpus.failure_modes(self.data, "train")
-        power = json.loads(self.path("class-weights.json").read_text())["power"]
-        return joint.Material(
-            observations=observations,
-            orders=corpus.work_orders(self.data, "train"),
-            excavator=corpus.excavator_orders(self.data),
-            chat=corpus.chat(self.data, "train"),
-            spellings=corpus.spellings(self.data),
-            class_weights=classweights.weights(observations, power),
+    def shares(self, of: dict[str, float]) -> dict[str, float]:
+        """Those of the tasks that are built, and of what all are trained with."""
+        return {task: s for task, s in of.items() if s and task in (*self.tasks, SPELL_TASK)}
+
+    def network(self, file: str, dropout: float = 0.0) -> Network:
+        """A stored network."""
+        state = load_file(self.path(file))
+        network = Network(dropout, len(corpus.intents(self.data)), state["pieces"].tolist())
+        network.load_state_dict(state)
+        return network
+
+    def fit(self, of: material.Material, shares: dict[str, float], seed: int, name: str) -> Network:
+        """The joint training, from the adapted network."""
+        torch.manual_seed(seed)
+        network = self.network("adapted.safetensors", self.recipe.dropout)
+        epochs = Epochs(of, self.recipe, seed, network.pieces.tolist())
+        recipe = self.recipe
+        return joint.fit(
+            network,
+            epochs,
+            recipe,
+            rounds=recipe.epochs,
+            shares=self.shares(shares),
+            encoder_rate=recipe.encoder_rate,
+            words_too=False,
+            name=name,
         )
 
-    def model(self, name: str) -> quantize.Model:
-        """The quantized form of trained weights."""
-        return quantize.model(load_file(self.path(name)), settings.TOKENS_MAX)
+    def ask_both(
+        self, network: Network, name: str, asked: Callable[[answers.AnyAnswers], ask.Parts]
+    ) -> None:
+        """Stores what a network says in device arithmetic, and in float before it."""
+        held.store(self.path(f"{name}-float.npz"), asked(answers.FloatAnswers(network)))
+        held.store(self.path(f"{name}.npz"), asked(answers.Answers(quantized(network))))
+
+    def stored(self, kind: str) -> tuple[list[evaluate.Stored], list[evaluate.Stored]]:
+        """Answers of all folds, and of the shipped network; `kind` is "" or "-float"."""
+        answered = settings.folds_answered(self.recipe) if _is_folded(self.tasks) else 0
+        folds = [held.load(self.path(f"fold-{n}{kind}.npz")) for n in range(answered)]
+        return folds, [held.load(self.path(f"fixed{kind}.npz"))]
 
 
-def class_weights(build: Build) -> None:
-    """Choose the class weights of the failure-mode loss."""
-    chosen = classweights.choose(corpus.failure_modes(build.data, "train"), build.recipe.seed)
-    for score in chosen["scores"]:
-        print("  frequency ^ {power}: accuracy {accuracy:.3f}".format(**score), file=sys.stderr)
-    _write(build.path("class-weights.json"), json.dumps(chosen, indent=2))
+def quantized(network: Network) -> quantize.Model:
+    """The int8 form of a network."""
+    state = {name: value.numpy() for name, value in network.state_dict().items()}
+    return quantize.model(state, settings.TOKENS_MAX)
 
 
-def train(build: Build) -> None:
-    """Train the network that ships, on all training data."""
-    network = joint.train(build.material(), build.recipe, build.recipe.seed, "all")
-    save_file(network.state_dict(), build.path("network.part"))
-    build.path("network.part").rename(build.path("network.safetensors"))
+def adapt(build: Build) -> None:
+    """Make the encoder familiar with the field: requests, masks, and how words are spelt."""
+    recipe = build.recipe
+    torch.manual_seed(recipe.seed)
+    epochs = Epochs(material.load(build.data), recipe, recipe.seed)
+    network = Network(recipe.dropout, len(corpus.intents(build.data)), epochs.pieces)
+    joint.fit(
+        network,
+        epochs,
+        recipe,
+        rounds=recipe.adapt_epochs,
+        shares=build.shares(recipe.adapt_shares),
+        encoder_rate=recipe.adapt_rate,
+        words_too=True,
+        name="adapt",
+    )
+    _save(network, build.path("adapted.safetensors"))
 
 
 def fold(number: int) -> Callable[[Build], None]:
@@ -90,97 +125,85 @@ def fold(number: int) -> Callable[[Build], None]:
 
     def step(build: Build) -> None:
         recipe = build.recipe
-        kept, held = folds.split(build.material(), recipe.folds, number, recipe.seed)
+        whole = material.load(build.data)
+        kept, part = material.split(whole, recipe.folds, number, recipe.seed)
         name = f"fold {number + 1}/{recipe.folds}"
-        network = joint.train(kept, recipe, recipe.seed + 100 + number, name)
-        state = {key: value.numpy() for key, value in network.state_dict().items()}
-        model = quantize.model(state, settings.TOKENS_MAX)
-        answers = folds.held_out_answers(model, held, recipe.seed)
-        part = build.path(f"fold-{number}.part")
-        with part.open("wb") as file:
-            np.savez_compressed(file, **answers)
-        part.rename(build.path(f"fold-{number}.npz"))
+        network = build.fit(kept, recipe.fold_shares, recipe.seed + 100 + number, name)
+        build.ask_both(
+            network,
+            f"fold-{number}",
+            lambda by: ask.folded(by, part, build.data, recipe, build.tasks),
+        )
 
     step.__doc__ = f"Cross-validate: train without fold {number + 1}, answer about it."
     return step
 
 
-def calibrate(build: Build) -> None:
-    """Temperatures, scores and the familiarity limit, from the folds."""
+def train(build: Build) -> None:
+    """Train the network that ships, on all training data."""
     recipe = build.recipe
-    answers = []
-    for number in range(settings.folds_answered(recipe)):
-        with np.load(build.path(f"fold-{number}.npz")) as stored:
-            answers.append(dict(stored))
-    parts = {
-        "failure-mode": calibration.failure_mode(answers, recipe.unfamiliar_share),
-        "work-order-fields": calibration.work_order_fields(answers),
-    }
-    result = {
-        "content": {task: part.content for task, part in parts.items()},
-        "summary": {task: part.summary for task, part in parts.items()},
-    }
-    _write(build.path("calibration.json"), json.dumps(result))
+    network = build.fit(material.load(build.data), recipe.shares, recipe.seed + 1, "all")
+    _save(network, build.path("network.safetensors"))
 
 
-def evaluate(build: Build) -> None:
-    """Score the network, in float and in int8, on development text and the frozen sets."""
-    measured = json.loads(build.path("calibration.json").read_text())
-    limit = measured["content"]["failure-mode"]["familiarity_min"]
-    network = encoder.Network(0.0)
-    state = load_file(build.path("network.safetensors"))
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
-    in_float = evaluation.FloatAnswers(network)
-    in_int8 = folds.Answers(build.model("network.safetensors"))
-    observations = corpus.failure_modes(build.data, "train")
-    rows = Counter(labels.FAILURE_MODES[row.label] for row in observations)
-    seed = build.recipe.seed
-    report = {
-        "folds": build.recipe.folds,
-        "folds_answered": settings.folds_answered(build.recipe),
-        "familiarity_min": limit,
-        "training_rows": {label: rows[label] for label in labels.FAILURE_MODES},
-        "out_of_fold": measured["summary"],
-        "float": evaluation.development(in_float, build.data, limit, seed),
-        "int8": evaluation.development(in_int8, build.data, limit, seed),
-        "own_float": evaluation.own(in_float, limit),
-        "own_int8": evaluation.own(in_int8, limit),
-    }
-    text = json.dumps(report, indent=2, ensure_ascii=False)
-    _write(build.path("report.json"), text)
-    print(text)
+def fixed(build: Build) -> None:
+    """Ask the network that ships about the validation parts it was not trained on."""
+    network = build.network("network.safetensors")
+    build.ask_both(network, "fixed", lambda by: ask.fixed(by, build.data, build.tasks))
 
 
 def pack(build: Build) -> None:
-    """Write the package directory and its card, unsigned."""
-    measured = json.loads(build.path("calibration.json").read_text())
-    report = json.loads(build.path("report.json").read_text())
-    out_of_fold = measured["summary"]
-    mode, fields = report["int8"]["failure-mode"], report["int8"]["work-order-fields"]
-    metrics = {
-        "failure-mode": {
-            "split": "failure_modes dev, bare observations",
-            **_rounded(mode["bare"]),
-            "out_of_fold_accuracy": round(out_of_fold["failure-mode"]["accuracy_bare"], 4),
-            "out_of_fold_n": out_of_fold["failure-mode"]["n"],
-        },
-        "work-order-fields": {
-            "split": "work_order_ner dev, annotator agreement 0.5 and more",
-            "micro_f1": round(fields["micro_f1"], 4),
-            "n": fields["n"],
-        },
+    """Calibrate, report, and write the package with its card, unsigned."""
+    calibrations, report = {}, {}
+    folds, shipped = build.stored("")
+    folds_float, shipped_float = build.stored("-float")
+    for task in build.tasks:
+        of, of_float = (
+            (folds, folds_float) if task in ask.FOLDED else (shipped, shipped_float)
+        )
+        made = evaluate.calibrated(task, of, build.recipe)
+        calibrations[task] = made
+        report[task] = {
+            "int8": evaluate.scores(task, of),
+            "float": evaluate.scores(task, of_float),
+            "calibration": {**made.summary, "reliability": made.content["reliability"]},
+        }
+        if task in LABEL_TASKS:
+            report[task]["rejection"] = evaluate.rejection(task, of, made)
+    model = quantized(build.network("network.safetensors"))
+    _ship_centroids(build, model, calibrations)
+    directory = settings.package_dir(None if build.is_whole else build.tasks[0])
+    manifest = package.write(directory, model, calibrations, report, build.tasks)
+    report["folds"] = {
+        "of": build.recipe.folds,
+        "answered": settings.folds_answered(build.recipe),
     }
-    directory = settings.package_dir()
-    model = build.model("network.safetensors")
-    manifest = package.write(directory, model, measured["content"], metrics)
     (directory / "CARD.md").write_text(card.card(report, manifest), encoding="utf-8")
-    digest = hashlib.sha256((directory / "manifest.json").read_bytes()).hexdigest()
-    _write(build.path("packed"), digest)
-    print(f"  {directory}: manifest {digest}", file=sys.stderr)
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    _write(build.path("report.json"), text)
+    print(f"  {directory}: {manifest['name']} {manifest['version']}", file=sys.stderr)
 
 
-def _rounded(part: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in part.items()}
+def _ship_centroids(build: Build, model: quantize.Model, calibrations: dict[str, Any]) -> None:
+    """Where distance was chosen: the means in the shipped network's space, not in a fold's."""
+    made = calibrations.get("failure-mode")
+    if made is None or made.score != "cosine":
+        return
+    rows = held.bare(material.load(build.data).observations)
+    asked = held.Labels.ask(answers.Answers(model), "failure-mode", rows)
+    count = len(evaluate.names("failure-mode"))
+    means = familiarity.centroids(asked.judged.pooled, asked.truth, count)
+    calibrations["failure-mode"] = replace(made, centroids=means)
+
+
+def _is_folded(tasks: tuple[str, ...]) -> bool:
+    return any(task in ask.FOLDED for task in tasks)
+
+
+def _save(network: Network, path: Path) -> None:
+    part = path.with_name(path.name + ".part")
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, part)
+    part.rename(path)
 
 
 def _write(path: Path, text: str) -> None:
@@ -189,32 +212,33 @@ def _write(path: Path, text: str) -> None:
     part.rename(path)
 
 
-def _steps(recipe: settings.Recipe) -> dict[str, tuple[str, Callable[[Build], None]]]:
+def _steps(build: Build) -> dict[str, tuple[str, Callable[[Build], None]]]:
     """Step name -> its result in the work directory, and what makes it."""
-    cross = {f"fold-{n}": (f"fold-{n}.npz", fold(n)) for n in range(settings.folds_answered(recipe))}
+    count = settings.folds_answered(build.recipe) if _is_folded(build.tasks) else 0
     return {
-        "class-weights": ("class-weights.json", class_weights),
+        "adapt": ("adapted.safetensors", adapt),
+        **{f"fold-{n}": (f"fold-{n}.npz", fold(n)) for n in range(count)},
         "train": ("network.safetensors", train),
-        **cross,
-        "calibrate": ("calibration.json", calibrate),
-        "evaluate": ("report.json", evaluate),
-        "pack": ("packed", pack),
+        "fixed": ("fixed.npz", fixed),
+        "pack": ("report.json", pack),
     }
 
 
 def main() -> None:
     """Runs the named steps, or all that have no result yet."""
-    steps = _steps(settings.recipe())
     parser = argparse.ArgumentParser(prog="landfall_train", description=__doc__)
-    parser.add_argument("steps", nargs="*", metavar="STEP", help=", ".join(steps))
-    named = parser.parse_args().steps
-    unknown = [name for name in named if name not in steps]
+    parser.add_argument("--task", choices=TASKS, help="a package of this task alone")
+    parser.add_argument("steps", nargs="*", metavar="STEP")
+    named = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    np.seterr(all="raise", under="ignore")
+    build = Build((named.task,) if named.task else TASKS)
+    steps = _steps(build)
+    unknown = [name for name in named.steps if name not in steps]
     if unknown:
         parser.error(f"no step {unknown[0]!r}; the steps are {', '.join(steps)}")
-    torch.set_num_threads(THREADS)
-    build = Build()
     for name, (result, step) in steps.items():
-        if name not in named if named else build.path(result).exists():
+        if name not in named.steps if named.steps else build.path(result).exists():
             continue
         print(f"{name}: {(step.__doc__ or '').strip()}", file=sys.stderr, flush=True)
         started = time.monotonic()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import bio
-from .labels import EXCAVATOR_MODES, FAILURE_MODES, FIELDS, field_of
+from .labels import EXCAVATOR_MODES, FAILURE_MODES, FIELDS, MAINTIE, MASKS, REDACT, field_of
 
 # Below this the annotators contradict each other; the published counts drop them too.
 AGREEMENT_MIN = 0.5
+
+
+_MASK = re.compile("|".join(map(re.escape, MASKS)))
 
 
 class DataError(Exception):
@@ -38,6 +42,41 @@ class Order:
     def text(self) -> str:
         """The words with one space between."""
         return " ".join(self.words)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """One work order as typed: a mask label (or none) and the normal form of every word."""
+
+    words: tuple[str, ...]
+    tags: tuple[int, ...]
+    normal: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The words with one space between."""
+        return " ".join(self.words)
+
+
+@dataclass(frozen=True)
+class Nested:
+    """One work order with spans of words that may contain each other: (start, end, label)."""
+
+    words: tuple[str, ...]
+    spans: tuple[bio.WordSpan, ...]
+
+    @property
+    def text(self) -> str:
+        """The words with one space between."""
+        return " ".join(self.words)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody says to an assistant, and the index of its intent."""
+
+    text: str
+    label: int
 
 
 def failure_modes(data: Path, split: str) -> list[Observation]:
@@ -104,6 +143,62 @@ def spellings(data: Path) -> dict[str, list[str]]:
         if is_word and typed != normal and not any(c.isdigit() for c in typed):
             found[normal].append(typed)
     return dict(found)
+
+
+def masked_orders(data: Path, split: str) -> list[Masked]:
+    """MaintNorm: a line per word, `typed<TAB>normal`; a blank line ends a text.
+
+    A word is labelled by the first mask in its normal form: `500hr` becomes `<num> hour`.
+    """
+    orders: list[Masked] = []
+    rows: list[tuple[str, str]] = []
+    path = _existing(data / "maintnorm" / f"{split}.norm")
+    for line in [*path.read_text(encoding="utf-8").splitlines(), ""]:
+        typed, _, normal = line.partition("\t")
+        if typed:
+            rows.append((typed, normal))
+        elif rows:
+            orders.append(_masked(rows))
+            rows = []
+    return orders
+
+
+def _masked(rows: list[tuple[str, str]]) -> Masked:
+    mentions = []
+    for at, (_, normal) in enumerate(rows):
+        found = _MASK.search(normal)
+        if found:
+            mentions.append((at, at + 1, REDACT.index(MASKS[found[0]])))
+    tags = bio.encode(len(rows), mentions)
+    return Masked(tuple(t for t, _ in rows), tuple(tags), tuple(n for _, n in rows))
+
+
+def nested_orders(data: Path, split: str) -> list[Nested]:
+    """MaintIE: the top class of every entity, nested ones too."""
+    path = _existing(data / "maintie" / f"{split}.jsonl")
+    orders = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        spans = {
+            (entity["start"], entity["end"], MAINTIE.index(entity["type"].partition("/")[0]))
+            for entity in row["entities"]
+        }
+        orders.append(Nested(tuple(row["tokens"]), tuple(sorted(spans))))
+    return orders
+
+
+def intents(data: Path) -> tuple[str, ...]:
+    """The names of CLINC150's intents, sorted."""
+    path = _existing(data / "clinc150" / "train.json")
+    return tuple(sorted({intent for _, intent in json.loads(path.read_text(encoding="utf-8"))}))
+
+
+def requests(data: Path, split: str) -> list[Request]:
+    """CLINC150's in-scope requests."""
+    names = {name: at for at, name in enumerate(intents(data))}
+    path = _existing(data / "clinc150" / f"{split}.json")
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return [Request(text, names[intent]) for text, intent in rows]
 
 
 def _existing(path: Path) -> Path:

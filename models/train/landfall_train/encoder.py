@@ -1,4 +1,4 @@
-"""The network: a MiniLM encoder (BERT layout) with the two heads, in PyTorch.
+"""The encoder: MiniLM (BERT layout), in PyTorch.
 
 The forward pass is written in the operators the package uses (embed, linear, attention,
 add and norm), so that training, export and reference share one shape.
@@ -6,7 +6,6 @@ add and norm), so that training, export and reference share one shape.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,9 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import bio
-from .labels import FAILURE_MODES, FIELDS
-
+PIECES = 30522
 HIDDEN = 384
 LAYERS = 6
 HEADS = 12
@@ -56,29 +53,18 @@ class Layer(nn.Module):
         return self.norm_out(x + self.dropout(self.narrow(wide)))
 
 
-@dataclass
-class Pooled:
-    """What the failure-mode head says of a batch."""
-
-    logits: Tensor
-    cosines: Tensor
-
-
-class Network(nn.Module):
-    """One encoder, two heads."""
+class Encoder(nn.Module):
+    """Word pieces to hidden states."""
 
     def __init__(self, dropout: float) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(30522, HIDDEN)
+        self.tokens = nn.Embedding(PIECES, HIDDEN)
         self.positions = nn.Embedding(512, HIDDEN)
         self.norm_embedded = nn.LayerNorm(HIDDEN, NORM_EPS)
         self.layers = nn.ModuleList(Layer(dropout) for _ in range(LAYERS))
         self.dropout = nn.Dropout(dropout)
-        self.mode = nn.Linear(HIDDEN, len(FAILURE_MODES))
-        self.centroids = nn.Parameter(torch.randn(len(FAILURE_MODES), HIDDEN))
-        self.fields = nn.Linear(HIDDEN, bio.tag_count(len(FIELDS)))
 
-    def encode(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Hidden states [B,S,H] of token ids [B,S]; `mask` [B,S] is true at tokens."""
         at = torch.arange(ids.shape[1])
         x = self.norm_embedded(self.tokens(ids) + self.positions(at))
@@ -87,27 +73,12 @@ class Network(nn.Module):
             x = layer(x, mask[:, None, None, :])
         return x
 
-    def failure_mode(self, hidden: Tensor, mask: Tensor) -> Pooled:
-        """Logits [B,C] of the mean hidden state, and its cosine to each label's centroid."""
-        weight = mask.unsqueeze(-1).float()
-        pooled = (hidden * weight).sum(1) / weight.sum(1)
-        near = functional.normalize(pooled, dim=-1)
-        centroids = functional.normalize(self.centroids, dim=-1)
-        return Pooled(self.mode(self.dropout(pooled)), near @ centroids.T)
 
-    def work_order_fields(self, hidden: Tensor) -> Tensor:
-        """Tag logits [B,S,1+2C]."""
-        return self.fields(self.dropout(hidden))
-
-
-def pretrained(dropout: float) -> Network:
-    """The network with pretrained encoder weights and fresh heads."""
-    network = Network(dropout)
-    source = load_file(model_dir() / "model.safetensors")
-    state = network.state_dict()
-    state.update(_renamed(source))
-    network.load_state_dict(state)
-    return network
+def pretrained(dropout: float) -> Encoder:
+    """The encoder with pretrained weights."""
+    encoder = Encoder(dropout)
+    encoder.load_state_dict(_renamed(load_file(model_dir() / "model.safetensors")))
+    return encoder
 
 
 def _renamed(source: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,169 +1,156 @@
-"""What the shipped network scores: on the development splits, and on our own frozen sets.
-
-Twice: as trained, in float, and quantized, in the arithmetic of a device.
-"""
+"""The report: what each task scores on text that the network did not see, int8 beside float."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from . import bio, corpus, folds, frozen, metrics, words
-from .encoder import Network
-from .joint import padded
-from .labels import FAILURE_MODES, FIELDS
-from .orders import OrderBook
-from .quantize import Floats
-from .settings import TRAIN_DIR
-from .text import TextReader
+from . import calibrate, corpus, familiarity, metrics, nested
+from .calibrate import Calibration
+from .held import Decode, Labels, Texts, decode_tags
+from .labels import FAILURE_MODES, FIELDS, MAINTIE, REDACT
+from .network import LABEL_TASKS, SPAN_TASKS
+from .settings import Recipe, data_dir
 
-FROZEN_DIR = TRAIN_DIR / "evaluation"
-
-Span = tuple[int, int, str]
+Stored = dict[str, dict[str, np.ndarray]]
 
 
-class FloatAnswers:
-    """Like `folds.Answers`, by the network as it was trained."""
-
-    def __init__(self, network: Network) -> None:
-        self._network = network.eval()
-        self._reader = TextReader()
-
-    def modes(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
-        """Failure-mode logits [N,C] and familiarities [N]."""
-        logits, familiar = [], []
-        with torch.no_grad():
-            for text in texts:
-                ids, mask = padded([self._reader.read(text).ids])
-                pooled = self._network.failure_mode(self._network.encode(ids, mask), mask)
-                logits.append(pooled.logits[0].numpy())
-                familiar.append(float(pooled.cosines.max()))
-        return np.array(logits), np.array(familiar, np.float32)
-
-    def fields(self, texts: Sequence[str]) -> list[Floats]:
-        """Tag logits [words, 1+2C] of each text."""
-        result = []
-        with torch.no_grad():
-            for text in texts:
-                tokens = self._reader.read(text)
-                ids, mask = padded([tokens.ids])
-                hidden = self._network.encode(ids, mask)
-                rows = self._network.work_order_fields(hidden)[0].numpy()
-                result.append(np.array([rows[first or 0] for first in tokens.firsts]))
-        return result
-
-
-Model = FloatAnswers | folds.Answers
-
-
-def spans_of(text: str, logits: Floats) -> set[Span]:
-    """Spans in characters, as a device decodes them."""
-    offsets = words.words(text)
-    found = set()
-    for start, end, label in bio.decode(logits.argmax(axis=1).tolist()):
-        trimmed = words.trim(text, offsets[start][0], offsets[end - 1][1])
-        if trimmed:
-            found.add((*trimmed, FIELDS[label]))
-    return found
-
-
-def development(model: Model, data: Path, limit: float, seed: int) -> dict[str, Any]:
-    """Scores on the development splits; `limit` is the least familiarity of known text."""
-    observations = corpus.failure_modes(data, "dev")
-    orders = corpus.work_orders(data, "dev")
-    labels = [row.label for row in observations]
-    bare, bare_familiar = model.modes([row.text for row in observations])
-    whole, whole_familiar = model.modes(folds.whole_orders(observations, orders, seed))
-    tagged = model.fields([order.text for order in orders])
-    answers = [bio.decode(rows.argmax(axis=1).tolist()) for rows in tagged]
-    truth = [set(bio.decode(order.tags)) for order in orders]
-    right = sum(set(a) == t for a, t in zip(answers, truth, strict=True))
-
-    def unfamiliar(texts: Sequence[str]) -> dict[str, Any]:
-        below = model.modes(texts)[1] < limit
-        return {"n": len(texts), "unfamiliar": float(below.mean())}
-
+def names(task: str) -> tuple[str, ...]:
+    """The labels of a task."""
+    if task == "intent-150":
+        return corpus.intents(data_dir())
     return {
-        "failure-mode": {
-            "bare": _labels(labels, bare),
-            "whole": _labels(labels, whole),
-            "unfamiliar": {
-                "observations": _below(bare_familiar, limit),
-                "work orders around them": _below(whole_familiar, limit),
-                "work orders without an observation": unfamiliar(
-                    OrderBook(orders).without_observation
-                ),
-                "requests to an assistant (CLINC150 val)": unfamiliar(
-                    corpus.chat(data, "val")[::30]
-                ),
-                "out-of-scope requests (CLINC150 oos_val)": unfamiliar(
-                    corpus.chat(data, "oos_val")
-                ),
-            },
-        },
-        "work-order-fields": {
-            "micro_f1": metrics.micro_f1(truth, [set(answer) for answer in answers]),
-            "whole_right": right / len(orders),
-            "n": len(orders),
-            "spans": sum(map(len, truth)),
-            "per_label": _per_field(truth, [set(answer) for answer in answers]),
-        },
+        "failure-mode": FAILURE_MODES,
+        "work-order-ner": FIELDS,
+        "redact": REDACT,
+        "maintie-5": MAINTIE,
+    }[task]
+
+
+def calibrated(task: str, parts: Sequence[Stored], recipe: Recipe) -> Calibration:
+    """The calibration of one task from all stored answers about it."""
+    if task == "failure-mode":
+        known, foreign = mixed_modes(parts), _labels(parts, "failure-mode foreign")
+        return calibrate.labels(
+            known, foreign.judged, len(FAILURE_MODES), recipe.unfamiliar_share
+        )
+    if task in LABEL_TASKS:
+        known, foreign = _labels(parts, task), _labels(parts, f"{task} foreign")
+        return calibrate.labels(known, foreign.judged, len(names(task)), recipe.intent_unfamiliar)
+    return calibrate.spans(_texts(parts, task), decoder(task), task not in SPAN_TASKS)
+
+
+def mixed_modes(parts: Sequence[Stored]) -> Labels:
+    """Every second observation bare, the others in a work order.
+
+    One text of an observation, not both: scores must be independent for a bound to hold.
+    """
+    bare, whole = _labels(parts, "failure-mode bare"), _labels(parts, "failure-mode whole")
+    is_bare = np.arange(len(bare.truth)) % 2 == 0
+    mixed = {
+        name: np.where(
+            is_bare.reshape(-1, *[1] * (getattr(bare.judged, name).ndim - 1)),
+            getattr(bare.judged, name),
+            getattr(whole.judged, name),
+        )
+        for name in familiarity.FIELDS
+    }
+    return Labels(bare.truth, familiarity.Judgements(**mixed))
+
+
+def decoder(task: str) -> Decode:
+    """How rows of probabilities of a task become spans."""
+    return nested.decode if task in SPAN_TASKS else decode_tags
+
+
+def scores(task: str, parts: Sequence[Stored]) -> dict[str, Any]:
+    """Plain scores of one task, for int8 beside float and for the card."""
+    if task in LABEL_TASKS:
+        found = {}
+        for name in ("bare", "whole") if task == "failure-mode" else ("",):
+            of = _labels(parts, f"{task} {name}".strip())
+            answers = of.judged.logits.argmax(axis=1)
+            right = int((answers == of.truth).sum())
+            low, high = metrics.wilson(right, len(answers))
+            found[name or "all"] = {
+                "n": len(answers),
+                "accuracy": right / len(answers),
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "weighted_f1": metrics.weighted_f1(of.truth.tolist(), answers.tolist()),
+            }
+        return found
+    texts = _texts(parts, task)
+    gold = texts.gold_spans()
+    answers = texts.spans(calibrate.probabilities(texts.rows, 1.0), decoder(task))
+    low, high = metrics.bootstrap_f1(gold, answers)
+    result: dict[str, Any] = {
+        "n": len(gold),
+        "spans": sum(map(len, gold)),
+        "micro_f1": metrics.micro_f1(gold, answers),
+        "micro_f1_low": low,
+        "micro_f1_high": high,
+        "by_label": _by_label(names(task), gold, answers),
+    }
+    if task == "redact":
+        result["by_word"] = _by_word(texts)
+    return {"all": result}
+
+
+def rejection(task: str, parts: Sequence[Stored], made: Calibration) -> dict[str, Any]:
+    """What the shipped familiarity limit does: kept and right in scope, caught out of scope."""
+    prefix = "failure-mode bare" if task == "failure-mode" else task
+    known, foreign = _labels(parts, prefix), _labels(parts, f"{task} foreign")
+    assert made.centroids is not None
+    score, limit = familiarity.SCORES[made.score], made.content["familiarity_min"]
+    kept = score(known.judged, made.centroids) >= limit
+    right = known.judged.logits.argmax(axis=1) == known.truth
+    return {
+        "score": made.score,
+        "limit": limit,
+        "in_scope_accuracy": float((kept & right).mean()),
+        "in_scope_rejected": float((~kept).mean()),
+        "in_scope_n": len(kept),
+        "foreign_recall": float((score(foreign.judged, made.centroids) < limit).mean()),
+        "foreign_n": len(foreign.truth),
     }
 
 
-def own(model: Model, limit: float) -> dict[str, Any]:
-    """Scores on the frozen sets."""
-    labelled = frozen.labelled(FROZEN_DIR / "failure-mode.tsv")
-    tagged = frozen.tagged(FROZEN_DIR / "work-order-fields.txt")
-    logits, familiar = model.modes([row.text for row in labelled])
-    is_known = np.array([row.label is not None for row in labelled])
-    truth = [FAILURE_MODES.index(row.label) for row in labelled if row.label is not None]
-    rejected = familiar < limit
-    spans = [
-        spans_of(row.text, rows)
-        for row, rows in zip(tagged, model.fields([row.text for row in tagged]), strict=True)
-    ]
-    return {
-        "failure-mode": {
-            **_labels(truth, logits[is_known]),
-            "in_scope_rejected": float(rejected[is_known].mean()),
-            "oos_recall": float(rejected[~is_known].mean()),
-            "oos_n": int((~is_known).sum()),
-        },
-        "work-order-fields": {
-            "micro_f1": metrics.micro_f1([set(row.spans) for row in tagged], spans),
-            "n": len(tagged),
-        },
-    }
-
-
-def _labels(truth: Sequence[int], logits: Floats) -> dict[str, Any]:
-    answers = logits.argmax(axis=1).tolist()
-    return {
-        "accuracy": metrics.accuracy(truth, answers),
-        "weighted_f1": metrics.weighted_f1(truth, answers),
-        "n": len(truth),
-    }
-
-
-def _below(familiar: Floats, limit: float) -> dict[str, Any]:
-    return {"n": len(familiar), "unfamiliar": float((familiar < limit).mean())}
-
-
-def _per_field(truth: list[set], answers: list[set]) -> dict[str, Any]:
-    def only(label: int) -> Callable[[set], set]:
-        return lambda spans: {span for span in spans if span[2] == label}
-
+def _by_label(labels: tuple[str, ...], gold: list[set], answers: list[set]) -> dict[str, Any]:
     result = {}
-    for label, name in enumerate(FIELDS):
-        kept = only(label)
-        of_truth = [kept(spans) for spans in truth]
+    for label, name in enumerate(labels):
+        of_gold = [{span for span in spans if span[2] == label} for spans in gold]
+        of_answers = [{span for span in spans if span[2] == label} for spans in answers]
         result[name] = {
-            "f1": metrics.micro_f1(of_truth, [kept(spans) for spans in answers]),
-            "spans": sum(map(len, of_truth)),
+            "f1": metrics.micro_f1(of_gold, of_answers),
+            "spans": sum(map(len, of_gold)),
         }
     return result
+
+
+def _by_word(texts: Texts) -> dict[str, Any]:
+    """Precision and recall of each mask over words."""
+    truth, answers = (texts.classes(True) + 1) // 2, (texts.rows.argmax(axis=1) + 1) // 2
+    result = {}
+    for at, name in enumerate(REDACT, 1):
+        both = int(((truth == at) & (answers == at)).sum())
+        n, said = int((truth == at).sum()), int((answers == at).sum())
+        low, high = metrics.wilson(both, n)
+        result[name] = {
+            "n": n,
+            "recall": both / n if n else 0.0,
+            "recall_low": low,
+            "recall_high": high,
+            "precision": both / said if said else None,
+        }
+    return result
+
+
+def _labels(parts: Sequence[Stored], name: str) -> Labels:
+    return Labels.join([part[name] for part in parts])
+
+
+def _texts(parts: Sequence[Stored], name: str) -> Texts:
+    return Texts.join([part[name] for part in parts])

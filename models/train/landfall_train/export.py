@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx import NodeProto, TensorProto as Tensor
 
-from .quantize import Linear, Model, Norm
+from .quantize import Floats, Linear, Model, Norm
 from .reference import HEADS, NORM_EPS
 
 DOMAIN = "landfall"
@@ -54,6 +54,28 @@ class _Graph:
             self.constant(f"{name}.bias", norm.bias),
         ]
         return self.node("LfAddNorm", inputs, name, DOMAIN, eps=NORM_EPS)
+
+    def dense(self, x: str, name: str, head: dict[str, Floats], output: str) -> str:
+        """A float linear layer, with its bias if it has one."""
+        weight = self.constant(f"{name}.weight", head[f"{name}.weight"].T)
+        if f"{name}.bias" not in head:
+            return self.node("MatMul", [x, weight], output)
+        self.node("MatMul", [x, weight], f"{output}_product")
+        bias = self.constant(f"{name}.bias", head[f"{name}.bias"])
+        return self.node("Add", [f"{output}_product", bias], output)
+
+    def gelu(self, x: str, output: str) -> str:
+        """`x * (1 + erf(x / sqrt 2)) / 2`."""
+        scalar = {"half": 0.5, "one": 1.0, "root": float(np.sqrt(0.5))}
+        names = {
+            name: self.constant(f"{output}.{name}", np.array(value, np.float32))
+            for name, value in scalar.items()
+        }
+        self.node("Mul", [x, names["root"]], f"{output}_scaled")
+        self.node("Erf", [f"{output}_scaled"], f"{output}_erf")
+        self.node("Add", [f"{output}_erf", names["one"]], f"{output}_share")
+        self.node("Mul", [x, f"{output}_share"], f"{output}_twice")
+        return self.node("Mul", [f"{output}_twice", names["half"]], output)
 
     def model(
         self,
@@ -107,21 +129,39 @@ def encoder(model: Model) -> bytes:
     )
 
 
-def mode_head(model: Model) -> bytes:
-    """`hidden` -> `logits` [1,C] of the mean, `familiarity` [1] its best cosine to a centroid."""
-    graph = _Graph()
-    count, width = model.mode_weight.shape
+def label_head(model: Model, task: str, score: str, centroids: Floats) -> bytes:
+    """`hidden` -> `logits` [1,C] of the mean, and `familiarity` [1] by the chosen score.
+
+    The scores are those of `familiarity.SCORES`; `centroids` [C,H] are unit vectors.
+    """
+    graph, head = _Graph(), model.heads[task]
+    count, width = head["label.weight"].shape
     graph.node("ReduceMean", ["hidden"], "pooled", axes=[1], keepdims=0)
-    graph.node("MatMul", ["pooled", graph.constant("weight", model.mode_weight.T)], "scores")
-    graph.node("Add", ["scores", graph.constant("bias", model.mode_bias)], "logits")
-    graph.node("Mul", ["pooled", "pooled"], "squares")
-    graph.node("ReduceMean", ["squares"], "square", axes=[1], keepdims=1)
-    graph.node("Sqrt", ["square"], "size")
-    graph.node("Div", ["pooled", "size"], "unit")
-    # `unit` has length sqrt(width), for its mean square is 1: the centroids make up for it.
-    centroids = model.centroids.T / np.float32(np.sqrt(width))
-    graph.node("MatMul", ["unit", graph.constant("centroids", centroids)], "cosines")
-    graph.node("ReduceMax", ["cosines"], "familiarity", axes=[1], keepdims=0)
+    graph.dense("pooled", "label", head, "logits")
+    if score == "softmax":
+        graph.node("Softmax", ["logits"], "chances", axis=1)
+        graph.node("ReduceMax", ["chances"], "familiarity", axes=[1], keepdims=0)
+    elif score == "energy":
+        graph.node("ReduceLogSumExp", ["logits"], "familiarity", axes=[1], keepdims=0)
+    elif score == "known":
+        graph.dense("pooled", "known", head, "log_odds")
+        graph.node("ReduceMax", ["log_odds"], "familiarity", axes=[1], keepdims=0)
+    elif score == "known energy":
+        graph.dense("pooled", "known", head, "log_odds")
+        graph.node("ReduceLogSumExp", ["logits"], "energy", axes=[1], keepdims=1)
+        graph.node("Add", ["log_odds", "energy"], "both")
+        graph.node("ReduceMax", ["both"], "familiarity", axes=[1], keepdims=0)
+    elif score == "cosine":
+        graph.node("Mul", ["pooled", "pooled"], "squares")
+        graph.node("ReduceMean", ["squares"], "square", axes=[1], keepdims=1)
+        graph.node("Sqrt", ["square"], "size")
+        graph.node("Div", ["pooled", "size"], "unit")
+        # `unit` has length sqrt(width), for its mean square is 1: the centroids make up for it.
+        turned = centroids.T / np.float32(np.sqrt(width))
+        graph.node("MatMul", ["unit", graph.constant("centroids", turned)], "cosines")
+        graph.node("ReduceMax", ["cosines"], "familiarity", axes=[1], keepdims=0)
+    else:
+        raise ValueError(f"no familiarity score {score!r}")
     return graph.model(
         [helper.make_tensor_value_info("hidden", TensorProto.FLOAT, [1, "S", width])],
         [
@@ -132,14 +172,39 @@ def mode_head(model: Model) -> bytes:
     )
 
 
-def fields_head(model: Model) -> bytes:
+def tag_head(model: Model, task: str) -> bytes:
     """`hidden` -> tag `logits` [1,S,1+2C]."""
-    graph = _Graph()
-    count, width = model.fields_weight.shape
-    graph.node("MatMul", ["hidden", graph.constant("weight", model.fields_weight.T)], "scores")
-    graph.node("Add", ["scores", graph.constant("bias", model.fields_bias)], "logits")
+    graph, head = _Graph(), model.heads[task]
+    count, width = head["tag.weight"].shape
+    graph.dense("hidden", "tag", head, "logits")
     return graph.model(
         [helper.make_tensor_value_info("hidden", TensorProto.FLOAT, [1, "S", width])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, "S", count])],
+        {"": OPSET},
+    )
+
+
+def span_head(model: Model, task: str) -> bytes:
+    """`hidden` -> class `logits` [1,S,S,1+C] of the spans from a piece to a piece."""
+    graph, head = _Graph(), model.heads[task]
+    classes, width = len(head["product"]), head["start.weight"].shape[1]
+    for side in ("start", "end"):
+        graph.dense("hidden", side, head, f"{side}_linear")
+        graph.gelu(f"{side}_linear", side)
+    # [1,S,D] by [C,D,D] is [C,S,D], by [1,D,S] is [C,S,S].
+    graph.node("MatMul", ["start", graph.constant("product", head["product"])], "turned")
+    graph.node("Transpose", ["end"], "end_turned", perm=[0, 2, 1])
+    graph.node("MatMul", ["turned", "end_turned"], "pairs_first")
+    graph.node("Transpose", ["pairs_first"], "pairs", perm=[1, 2, 0])
+    graph.dense("start", "of_start", head, "from_start")
+    graph.dense("end", "of_end", head, "from_end")
+    axes = {name: graph.constant(f"axis_{name}", np.array([n])) for name, n in (("1", 1), ("2", 2))}
+    graph.node("Unsqueeze", ["from_start", axes["2"]], "from_start_wide")
+    graph.node("Unsqueeze", ["from_end", axes["1"]], "from_end_wide")
+    graph.node("Add", ["from_start_wide", "from_end_wide"], "from_both")
+    graph.node("Add", ["pairs", "from_both"], "logits")
+    return graph.model(
+        [helper.make_tensor_value_info("hidden", TensorProto.FLOAT, [1, "S", width])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, "S", "S", classes])],
         {"": OPSET},
     )

@@ -1,10 +1,14 @@
-"""The frozen evaluation sets, from their sources beside this package. Standard library only."""
+"""The frozen evaluation sets, from their sources beside this package."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from . import own
+from .labels import MAINTIE
 
 _SPAN = re.compile(r"\[(\w+):([^\]]+)\]")
 
@@ -28,7 +32,7 @@ class Tagged:
 def labelled(path: Path) -> list[Labelled]:
     """Lines of `label<TAB>text`."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for _, line in own.lines(path):
         label, _, text = line.partition("\t")
         rows.append(Labelled(text, None if label == "-" else label))
     return rows
@@ -36,7 +40,20 @@ def labelled(path: Path) -> list[Labelled]:
 
 def tagged(path: Path) -> list[Tagged]:
     """Lines with `[Label:words]` marks."""
-    return [unmarked(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [unmarked(line) for _, line in own.lines(path)]
+
+
+def nested(path: Path) -> list[Tagged]:
+    """Lines with nested marks, as in the corpus."""
+    rows = []
+    for order in own.marked(path):
+        ends = list(itertools.accumulate(len(word) + 1 for word in order.words))
+        spans = (
+            (ends[start] - len(order.words[start]) - 1, ends[after - 1] - 1, MAINTIE[label])
+            for start, after, label in order.spans
+        )
+        rows.append(Tagged(order.text, tuple(spans)))
+    return rows
 
 
 def unmarked(line: str) -> Tagged:

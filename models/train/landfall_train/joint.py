@@ -1,145 +1,59 @@
-"""Joint training: both tasks in turn, batch by batch, through one encoder."""
+"""Joint training: the tasks in turn, batch by batch, through one encoder."""
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .corpus import Observation, Order
-from .encoder import Network, Pooled, pretrained
-from .noise import Speller
-from .orders import OrderBook
+from .examples import FOREIGN, IGNORED, Batch, Epochs, Example
+from .heads import Judged
+from .network import LABEL_TASKS, SPAN_TASKS, SPELL_TASK, Network, padded
 from .settings import Recipe
-from .text import TextReader
-
-# Label of text that has no failure mode.
-FOREIGN = -1
-# Target of a word piece that is not the first of its word.
-IGNORED = -100
 
 
-@dataclass(frozen=True)
-class Material:
-    """What one network is trained on."""
+def fit(
+    network: Network,
+    epochs: Epochs,
+    recipe: Recipe,
+    *,
+    rounds: int,
+    shares: dict[str, float],
+    encoder_rate: float,
+    words_too: bool,
+    name: str,
+) -> Network:
+    """Trains in place for that many epochs; progress goes to standard error.
 
-    observations: Sequence[Observation]
-    orders: Sequence[Order]
-    excavator: Sequence[Observation]
-    chat: Sequence[str]
-    spellings: dict[str, list[str]]
-    # Weight of each failure mode in the loss.
-    class_weights: Sequence[float]
-
-
-@dataclass(frozen=True)
-class Example:
-    """Token ids with their targets: one tag per piece, or one label for the text."""
-
-    ids: list[int]
-    tags: list[int] | None
-    label: int
-
-
-class Epochs:
-    """Draws the examples of each epoch: the same rows, spelt and framed differently."""
-
-    def __init__(self, material: Material, recipe: Recipe, seed: int) -> None:
-        self._material = material
-        self._recipe = recipe
-        self._random = random.Random(seed)
-        self._speller = Speller(material.spellings, seed + 1)
-        self._book = OrderBook(material.orders)
-        self._reader = TextReader()
-        self._excavator: dict[int, list[str]] = defaultdict(list)
-        for row in material.excavator:
-            self._excavator[row.label].append(row.text)
-
-    def batches(self) -> list[list[Example]]:
-        """One epoch of batches, both tasks shuffled together."""
-        tagged = [self._tagged(order) for order in self._material.orders]
-        labelled = [self._labelled(text, label) for text, label in self._failure_texts()]
-        batches = self._batched(tagged) + self._batched(labelled)
-        self._random.shuffle(batches)
-        return batches
-
-    def _failure_texts(self) -> list[tuple[str, int]]:
-        recipe, rng = self._recipe, self._random
-        texts: list[tuple[str, int]] = []
-        for row in self._material.observations:
-            texts.append((row.text, row.label))
-            texts.append((self._book.whole(row.text, rng), row.label))
-        for label, rows in sorted(self._excavator.items()):
-            count = min(len(rows), recipe.weak_orders_per_label)
-            texts += [(text, label) for text in rng.sample(rows, count)]
-        for source, count in (
-            (self._material.chat, recipe.foreign_chat_texts),
-            (self._book.without_observation, recipe.foreign_order_texts),
-        ):
-            texts += [(text, FOREIGN) for text in rng.sample(source, min(len(source), count))]
-        return texts
-
-    def _labelled(self, text: str, label: int) -> Example:
-        if self._random.random() < self._recipe.noisy_texts_share:
-            text = self._speller.text(text, self._recipe.noisy_words_share)
-        return Example(self._reader.read(text).ids, None, label)
-
-    def _tagged(self, order: Order) -> Example:
-        words: Sequence[str] = order.words
-        # Real work orders are misspelt already: half as much is added.
-        if self._random.random() < self._recipe.noisy_texts_share / 2:
-            words = self._speller.words(words, self._recipe.noisy_words_share)
-        tokens = self._reader.read(" ".join(words))
-        tags = [IGNORED] * len(tokens.ids)
-        for first, tag in zip(tokens.firsts, order.tags, strict=True):
-            if first is not None:
-                tags[first] = tag
-        return Example(tokens.ids, tags, FOREIGN)
-
-    def _batched(self, examples: list[Example]) -> list[list[Example]]:
-        """Batches of about equal length, so that little is padded."""
-        self._random.shuffle(examples)
-        examples.sort(key=lambda example: len(example.ids))
-        size = self._recipe.batch_texts
-        return [examples[at : at + size] for at in range(0, len(examples), size)]
-
-
-def train(material: Material, recipe: Recipe, seed: int, name: str) -> Network:
-    """A network trained from the pretrained encoder; progress goes to standard error."""
-    torch.manual_seed(seed)
-    network = pretrained(recipe.dropout)
-    # Half of all weights, and most words of the shop floor are too rare here to move theirs well.
-    network.tokens.weight.requires_grad_(False)
-    epochs = Epochs(material, recipe, seed)
-    first = epochs.batches()
-    steps = len(first) * recipe.epochs
-    optimiser, schedule = _optimiser(network, recipe, steps)
-    class_weights = torch.tensor(material.class_weights)
+    The word table is half of all weights: it learns the field's words once (`words_too`) and
+    then stays.
+    """
+    network.encoder.tokens.weight.requires_grad_(words_too)
+    first = epochs.batches(shares)
+    steps = round(len(first) * rounds * 1.05) + 1
+    optimiser, schedule = _optimiser(network, recipe, encoder_rate, steps)
     network.train()
     started = time.monotonic()
-    for epoch in range(recipe.epochs):
-        batches = first if epoch == 0 else epochs.batches()
-        total = 0.0
-        for batch in batches:
-            loss = _loss(network, batch, recipe, class_weights)
+    for epoch in range(rounds):
+        batches = first if epoch == 0 else epochs.batches(shares)
+        totals: dict[str, list[float]] = defaultdict(list)
+        for task, examples in batches:
+            loss = _loss(network, (task, examples), recipe)
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()
-            total += loss.item()
+            totals[task].append(loss.item())
         spent = time.monotonic() - started
-        left = spent / (epoch + 1) * (recipe.epochs - epoch - 1)
+        left = spent / (epoch + 1) * (rounds - epoch - 1)
+        losses = ", ".join(f"{task} {sum(v) / len(v):.3f}" for task, v in sorted(totals.items()))
         print(
-            f"  {name}: epoch {epoch + 1}/{recipe.epochs}, loss {total / len(batches):.3f}, "
-            f"{spent:.0f} s, about {left:.0f} s left",
+            f"  {name}: epoch {epoch + 1}/{rounds}, {spent:.0f} s, about {left:.0f} s left; {losses}",
             file=sys.stderr,
             flush=True,
         )
@@ -147,22 +61,22 @@ def train(material: Material, recipe: Recipe, seed: int, name: str) -> Network:
 
 
 def _optimiser(
-    network: Network, recipe: Recipe, steps: int
+    network: Network, recipe: Recipe, encoder_rate: float, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    heads = ("mode.", "centroids", "fields.")
     groups: dict[tuple[bool, bool], list[Tensor]] = defaultdict(list)
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        groups[name.startswith(heads), parameter.ndim > 1].append(parameter)
+        decays = parameter.ndim > 1 and "tokens" not in name and "positions" not in name
+        groups[name.startswith("heads."), decays].append(parameter)
     optimiser = torch.optim.AdamW(
         [
             {
                 "params": parameters,
-                "lr": recipe.head_rate if is_head else recipe.encoder_rate,
-                "weight_decay": recipe.weight_decay if is_matrix else 0.0,
+                "lr": recipe.head_rate if is_head else encoder_rate,
+                "weight_decay": recipe.weight_decay if decays else 0.0,
             }
-            for (is_head, is_matrix), parameters in groups.items()
+            for (is_head, decays), parameters in groups.items()
         ],
         fused=True,
     )
@@ -176,50 +90,63 @@ def _optimiser(
     return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
 
 
-def _loss(
-    network: Network, batch: list[Example], recipe: Recipe, class_weights: Tensor
-) -> Tensor:
-    ids, mask = padded([example.ids for example in batch])
-    hidden = network.encode(ids, mask)
-    if batch[0].tags is not None:
-        width = ids.shape[1]
-        rows = [list(e.tags or ()) + [IGNORED] * (width - len(e.ids)) for e in batch]
-        logits = network.work_order_fields(hidden)
-        return functional.cross_entropy(
-            logits.flatten(0, 1), torch.tensor(rows).flatten(), ignore_index=IGNORED
+def _loss(network: Network, batch: Batch, recipe: Recipe) -> Tensor:
+    task, examples = batch
+    ids, mask = padded([example.ids for example in examples])
+    hidden = network.encoder(ids, mask)
+    head = network.heads[task]
+    if task in LABEL_TASKS:
+        labels = torch.tensor([example.target for example in examples])
+        return _label_loss(head(hidden, mask), labels, recipe)
+    if task in SPAN_TASKS:
+        targets = _span_targets(examples, ids.shape[1], recipe.span_words_max)
+        losses = functional.cross_entropy(
+            head(hidden).permute(0, 3, 1, 2), targets, ignore_index=IGNORED, reduction="sum"
         )
-    labels = torch.tensor([example.label for example in batch])
-    return _failure_loss(network.failure_mode(hidden, mask), labels, recipe, class_weights)
+        return losses / sum(len(example.firsts) for example in examples)
+    width = ids.shape[1]
+    rows = [[*e.target, *[IGNORED] * (width - len(e.ids))] for e in examples]
+    targets = torch.tensor(rows)
+    if task == SPELL_TASK:
+        asked = targets != IGNORED
+        if not asked.any():
+            return hidden.sum() * 0.0
+        return functional.cross_entropy(network.spellings(hidden[asked]), targets[asked])
+    return functional.cross_entropy(
+        head(hidden).flatten(0, 1), targets.flatten(), ignore_index=IGNORED
+    )
 
 
-def _failure_loss(
-    pooled: Pooled, labels: Tensor, recipe: Recipe, class_weights: Tensor
-) -> Tensor:
-    """Cross entropy on known text; even odds on foreign text; centroids near and far."""
+def _span_targets(examples: list[Example], width: int, words_max: int) -> Tensor:
+    """Classes [B,S,S]: pairs of first pieces in order and not too far apart, others ignored."""
+    targets = torch.full((len(examples), width, width), IGNORED)
+    for row, example in enumerate(examples):
+        for start, first in enumerate(example.firsts):
+            for last in example.firsts[start : start + words_max]:
+                if first is not None and last is not None:
+                    targets[row, first, last] = 0
+        for start, end, label in example.target:
+            first, last = example.firsts[start], example.firsts[end - 1]
+            if first is not None and last is not None:
+                targets[row, first, last] = 1 + label
+    return targets
+
+
+def _label_loss(judged: Judged, labels: Tensor, recipe: Recipe) -> Tensor:
+    """Cross entropy on known text, even odds on foreign text, and known told from foreign."""
     known = labels != FOREIGN
-    count = len(labels)
-    loss = pooled.logits.new_zeros(())
+    loss = functional.binary_cross_entropy_with_logits(
+        judged.known, known.float(), reduction="sum"
+    )
+    loss = recipe.known_weight * loss
     if known.any():
         loss = loss + functional.cross_entropy(
-            pooled.logits[known],
+            judged.logits[known],
             labels[known],
-            weight=class_weights,
             label_smoothing=recipe.label_smoothing,
             reduction="sum",
         )
-        own = pooled.cosines[known].gather(1, labels[known, None])
-        loss = loss + recipe.familiarity_weight * (recipe.near_cosine - own).relu().sum()
     if not known.all():
-        nearest = pooled.cosines[~known].amax(1)
-        loss = loss + recipe.familiarity_weight * (nearest - recipe.far_cosine).relu().sum()
-        even = -functional.log_softmax(pooled.logits[~known], -1).mean(1)
-        loss = loss + 0.5 * even.sum()
-    return loss / count
-
-
-def padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Token ids [B,S] and the mask of those that are not padding."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-    lengths = torch.tensor([len(row) for row in rows])
-    return ids, torch.arange(width)[None, :] < lengths[:, None]
+        even = -functional.log_softmax(judged.logits[~known], -1).mean(1)
+        loss = loss + recipe.even_weight * even.sum()
+    return loss / len(labels)

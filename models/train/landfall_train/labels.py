@@ -1,4 +1,4 @@
-"""The labels of both tasks, and how the annotations of the data sets map to them."""
+"""The labels of every task, and how the annotations of the data sets map to them."""
 
 from __future__ import annotations
 
@@ -41,6 +41,13 @@ FIELDS = (
     "Specifier",
     "Time",
 )
+
+# MaintIE's top classes: the part of an entity's type before the first `/`.
+MAINTIE = ("Activity", "PhysicalObject", "Process", "Property", "State")
+
+# MaintNorm's masks, and the label of what each hides.
+MASKS = {"<id>": "identifier", "<num>": "number", "<date>": "date", "<sensitive>": "sensitive"}
+REDACT = tuple(MASKS.values())
 
 # What annotators say about the spelling or about their own certainty, not about the thing.
 _REMARKS = frozenset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Hashable, Sequence, Set
 
 
@@ -30,7 +31,9 @@ def micro_f1(truth: Sequence[Set[Hashable]], answers: Sequence[Set[Hashable]]) -
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson score)."""
+    """95 % interval of a share (Wilson score); of nothing, all of it."""
+    if not count:
+        return 0.0, 1.0
     z = 1.959964
     share = right / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
@@ -38,3 +41,17 @@ def wilson(right: int, count: int) -> tuple[float, float]:
         share * (1 - share) / count + z * z / (4 * count * count)
     )
     return middle - half, middle + half
+
+
+def bootstrap_f1(
+    truth: Sequence[Set[Hashable]], answers: Sequence[Set[Hashable]], draws: int = 1000
+) -> tuple[float, float]:
+    """95 % interval of the micro F1: percentiles over texts drawn with replacement."""
+    counts = [(len(t & a), len(t) + len(a)) for t, a in zip(truth, answers, strict=True)]
+    rng, results = random.Random(0), []
+    for _ in range(draws):
+        drawn = rng.choices(counts, k=len(counts))
+        size = sum(total for _, total in drawn)
+        results.append(2 * sum(both for both, _ in drawn) / size if size else 1.0)
+    results.sort()
+    return results[int(0.025 * draws)], results[int(0.975 * draws)]

@@ -42,3 +42,18 @@ def slip(word: str, rng: random.Random) -> str:
     if kind == 1:
         return word[:at] + word[at] + word[at:]
     return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+
+
+def disguise(word: str, rng: random.Random) -> str:
+    """Another word of the same shape: every letter and digit another one, case kept."""
+    letters, digits = "abcdefghijklmnopqrstuvwxyz", "0123456789"
+    made = []
+    for character in word:
+        if character.isdigit():
+            made.append(rng.choice(digits))
+        elif character.isascii() and character.isalpha():
+            letter = rng.choice(letters)
+            made.append(letter.upper() if character.isupper() else letter)
+        else:
+            made.append(character)
+    return "".join(made)

@@ -62,30 +62,27 @@ class Layer:
 
 @dataclass(frozen=True)
 class Model:
-    """The whole network as it ships: int8 encoder, float heads."""
+    """The whole network as it ships: int8 encoder, float heads by task and parameter name."""
 
     words: NDArray[np.int8]
     words_scale: Floats
     positions: Floats
     norm_embedded: Norm
     layers: list[Layer]
-    mode_weight: Floats
-    mode_bias: Floats
-    centroids: Floats
-    fields_weight: Floats
-    fields_bias: Floats
+    heads: dict[str, dict[str, Floats]]
 
 
 def model(state: dict[str, Floats], tokens_max: int) -> Model:
-    """Quantizes the weights of a trained network (names as in `encoder.Network`)."""
+    """Quantizes the weights of a trained network (names as in `network.Network`)."""
 
     def linear(name: str) -> Linear:
-        return Linear.of(state[f"{name}.weight"], state[f"{name}.bias"])
+        return Linear.of(state[f"encoder.{name}.weight"], state[f"encoder.{name}.bias"])
 
     def norm(name: str) -> Norm:
-        return Norm(state[f"{name}.weight"], state[f"{name}.bias"])
+        return Norm(state[f"encoder.{name}.weight"], state[f"encoder.{name}.bias"])
 
-    count = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("layers."))
+    layered = [name for name in state if name.startswith("encoder.layers.")]
+    count = 1 + max(int(name.split(".")[2]) for name in layered)
     layers = [
         Layer(
             qkv=linear(f"layers.{n}.qkv"),
@@ -97,17 +94,17 @@ def model(state: dict[str, Floats], tokens_max: int) -> Model:
         )
         for n in range(count)
     ]
-    words, words_scale = rows(state["tokens.weight"])
-    centroids = state["centroids"]
+    heads: dict[str, dict[str, Floats]] = {}
+    for name, values in state.items():
+        if name.startswith("heads."):
+            _, task, parameter = name.split(".", 2)
+            heads.setdefault(task, {})[parameter] = values
+    words, words_scale = rows(state["encoder.tokens.weight"])
     return Model(
         words=words,
         words_scale=words_scale,
-        positions=state["positions.weight"][:tokens_max],
+        positions=state["encoder.positions.weight"][:tokens_max],
         norm_embedded=norm("norm_embedded"),
         layers=layers,
-        mode_weight=state["mode.weight"],
-        mode_bias=state["mode.bias"],
-        centroids=centroids / np.linalg.norm(centroids, axis=1, keepdims=True),
-        fields_weight=state["fields.weight"],
-        fields_bias=state["fields.bias"],
+        heads=heads,
     )

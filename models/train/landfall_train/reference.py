@@ -19,11 +19,12 @@ NORM_EPS = 1e-12
 
 
 @dataclass(frozen=True)
-class ModeView:
-    """Failure-mode head: logits [C], and the cosine to the nearest centroid."""
+class LabelView:
+    """What a label head says: logits [C], the log-odds of being known, the pooled vector [H]."""
 
     logits: Floats
-    familiarity: float
+    known: float
+    pooled: Floats
 
 
 class Reference:
@@ -53,24 +54,36 @@ class Reference:
             x = self._layer(x, layer)
         return x
 
-    def mode(self, hidden: Floats) -> ModeView:
-        """The failure-mode head on the mean hidden state."""
+    def label(self, task: str, hidden: Floats) -> LabelView:
+        """A label head on the mean hidden state."""
+        head = self._model.heads[task]
         pooled = hidden.mean(axis=0)
-        logits = self._model.mode_weight @ pooled + self._model.mode_bias
-        cosines = self._model.centroids @ (pooled / np.linalg.norm(pooled))
-        return ModeView(logits.astype(np.float32), float(cosines.max()))
+        logits = head["label.weight"] @ pooled + head["label.bias"]
+        known = head["known.weight"] @ pooled + head["known.bias"]
+        return LabelView(logits.astype(np.float32), float(known[0]), pooled)
 
-    def fields(self, hidden: Floats, firsts: list[int | None]) -> Floats:
+    def tags(self, task: str, hidden: Floats, firsts: list[int | None]) -> Floats:
         """Tag logits [words, 1+2C] at the first piece of each word.
 
-        A word without pieces is outside of every field: its row is zero but for a high
+        A word without pieces is outside of every span: its row is zero but for a high
         first entry.
         """
-        logits = hidden @ self._model.fields_weight.T + self._model.fields_bias
+        head = self._model.heads[task]
+        logits = hidden @ head["tag.weight"].T + head["tag.bias"]
         outside = np.zeros(logits.shape[1], np.float32)
         outside[0] = 100.0
         rows = [outside if first is None else logits[first] for first in firsts]
         return np.array(rows, np.float32).reshape(len(rows), logits.shape[1])
+
+    def spans(self, task: str, hidden: Floats) -> Floats:
+        """Class logits [S,S,1+C] of all pairs of pieces."""
+        head = self._model.heads[task]
+        start = _gelu(hidden @ head["start.weight"].T + head["start.bias"])
+        end = _gelu(hidden @ head["end.weight"].T + head["end.bias"])
+        pairs = np.stack([start @ product @ end.T for product in head["product"]], axis=-1)
+        of_start = start @ head["of_start.weight"].T + head["of_start.bias"]
+        of_end = end @ head["of_end.weight"].T
+        return (pairs + of_start[:, None] + of_end[None, :]).astype(np.float32)
 
     def _layer(self, x: Floats, layer: Layer) -> Floats:
         mixed = _attention(self._linear(x, layer.qkv))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 TRAIN_DIR = Path(__file__).resolve().parent.parent
 REPOSITORY = TRAIN_DIR.parent.parent
 
 PACKAGE_NAME = "maintenance"
-PACKAGE_VERSION = "0.1.0"
+PACKAGE_VERSION = "0.2.0"
 
 # Work orders are short; 128 word pieces hold the longest in the data several times over,
 # and the position table is cut to this length.
@@ -24,11 +24,36 @@ class Recipe:
     """Everything that decides the weights, besides the data and the code."""
 
     seed: int = 20
-    epochs: int = 6
     folds: int = 3
     batch_texts: int = 32
-    encoder_rate: float = 2e-4
+    # First the encoder is made familiar with the field and with requests, then all tasks together.
+    adapt_epochs: int = 3
+    adapt_rate: float = 2e-4
+    adapt_shares: dict[str, float] = field(
+        default_factory=lambda: {"intent-150": 1.0, "redact": 0.5, "spelling": 1.0}
+    )
+    epochs: int = 6
+    encoder_rate: float = 1.5e-4
     head_rate: float = 1e-3
+    shares: dict[str, float] = field(
+        default_factory=lambda: {
+            "failure-mode": 1.0,
+            "intent-150": 0.2,
+            "work-order-ner": 1.0,
+            "redact": 0.25,
+            "maintie-5": 1.5,
+        }
+    )
+    # In the folds, the tasks that are not cross-validated only keep the encoder in shape.
+    fold_shares: dict[str, float] = field(
+        default_factory=lambda: {
+            "failure-mode": 1.0,
+            "intent-150": 0.1,
+            "work-order-ner": 1.0,
+            "redact": 0.1,
+            "maintie-5": 1.5,
+        }
+    )
     warmup_share: float = 0.1
     weight_decay: float = 0.01
     dropout: float = 0.1
@@ -36,17 +61,25 @@ class Recipe:
     # Share of training texts that get shop-floor spelling, and share of their words.
     noisy_texts_share: float = 0.35
     noisy_words_share: float = 0.3
+    # Share of words whose spelling is asked for from their context alone.
+    hidden_words_share: float = 0.15
+    # Share of nested orders whose masks become identifiers and numbers again.
+    raw_orders_share: float = 0.4
+    # Share of our own observations that an epoch shows, and of those how many in a work order.
+    own_observations_share: float = 0.5
+    own_whole_share: float = 0.3
     # Per epoch: machine-labelled work orders for each failure mode, and foreign texts.
-    weak_orders_per_label: int = 30
+    weak_orders_per_label: int = 20
     foreign_chat_texts: int = 250
     foreign_order_texts: int = 150
-    # The pooled vector is pulled to at least `near` (cosine) of its own label's centroid,
-    # and foreign text is pushed below `far` of all of them.
-    near_cosine: float = 0.8
-    far_cosine: float = 0.0
-    familiarity_weight: float = 1.0
-    # Share of in-scope text that may be called unfamiliar.
+    # Weight of even odds on foreign text, and of telling known from foreign.
+    even_weight: float = 0.5
+    known_weight: float = 0.5
+    # Longest span of words in a span task: the data have 4.
+    span_words_max: int = 8
+    # Share of held-out in-scope text that may be called unfamiliar, of failure-mode and intents.
     unfamiliar_share: float = 0.02
+    intent_unfamiliar: float = 0.02
 
     def fingerprint(self) -> str:
         """Short digest of the recipe; work of another recipe is never reused."""
@@ -58,6 +91,7 @@ def recipe() -> Recipe:
     """The recipe, with `LANDFALL_EPOCHS` and `LANDFALL_FOLDS` for a quick trial run."""
     default = Recipe()
     return Recipe(
+        adapt_epochs=int(os.environ.get("LANDFALL_EPOCHS", default.adapt_epochs)),
         epochs=int(os.environ.get("LANDFALL_EPOCHS", default.epochs)),
         folds=int(os.environ.get("LANDFALL_FOLDS", default.folds)),
     )
@@ -76,12 +110,18 @@ def data_dir() -> Path:
     return Path(os.environ.get("LANDFALL_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
-def work_dir() -> Path:
-    """Folder of intermediate results: `LANDFALL_WORK`, else `target/train`."""
-    return Path(os.environ.get("LANDFALL_WORK", REPOSITORY / "target" / "train"))
+def work_dir(task: str | None) -> Path:
+    """Folder of intermediate results: `LANDFALL_WORK`, else `target/train`; one task has its own."""
+    base = Path(os.environ.get("LANDFALL_WORK", REPOSITORY / "target" / "train"))
+    return base / task if task else base
 
 
-def package_dir() -> Path:
-    """Folder the package is written to: `LANDFALL_PACKAGE_OUT`, else `models/packages`."""
+def package_dir(task: str | None) -> Path:
+    """Where the package goes: `LANDFALL_PACKAGE_OUT`, else `models/packages/maintenance`.
+
+    The package of one task goes to `target/packages/TASK`.
+    """
     default = REPOSITORY / "models" / "packages" / PACKAGE_NAME
+    if task:
+        default = REPOSITORY / "target" / "packages" / task
     return Path(os.environ.get("LANDFALL_PACKAGE_OUT", default))

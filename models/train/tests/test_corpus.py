@@ -73,6 +73,34 @@ class Reading(unittest.TestCase):
         self.assertEqual(corpus.spellings(self.data), {"replace": ["repl"]})
 
 
+    def test_masks_label_the_typed_words(self) -> None:
+        self.write("maintnorm/val.norm", "AB12\t<id>\nREPL\treplace\n500HR\t<num> hour\n\nok\tok\n")
+        first, second = corpus.masked_orders(self.data, "val")
+        self.assertEqual(first.text, "AB12 REPL 500HR")
+        number = labels.REDACT.index("number")
+        self.assertEqual(bio.decode(first.tags), [(0, 1, 0), (2, 3, number)])
+        self.assertEqual((second.normal, second.tags), (("ok",), (0,)))
+
+    def test_nested_orders_keep_the_top_class_of_every_entity(self) -> None:
+        entities = [
+            {"start": 0, "end": 2, "type": "PhysicalObject/Sensing"},
+            {"start": 1, "end": 2, "type": "PhysicalObject"},
+            {"start": 2, "end": 3, "type": "State/Undesirable"},
+        ]
+        row = {"tokens": ["air", "filter", "torn"], "entities": entities}
+        self.write("maintie/train.jsonl", json.dumps(row))
+        [order] = corpus.nested_orders(self.data, "train")
+        kind, state = labels.MAINTIE.index("PhysicalObject"), labels.MAINTIE.index("State")
+        self.assertEqual(order.spans, ((0, 2, kind), (1, 2, kind), (2, 3, state)))
+
+    def test_requests_carry_the_index_of_their_intent(self) -> None:
+        rows = [["hi", "greeting"], ["bye", "goodbye"]]
+        for split in ("train", "val"):
+            self.write(f"clinc150/{split}.json", json.dumps(rows))
+        self.assertEqual(corpus.intents(self.data), ("goodbye", "greeting"))
+        self.assertEqual([row.label for row in corpus.requests(self.data, "val")], [1, 0])
+
+
 class Orders(unittest.TestCase):
     def setUp(self) -> None:
         self.book = OrderBook(

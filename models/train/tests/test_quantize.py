@@ -45,14 +45,23 @@ class Arithmetic(unittest.TestCase):
         first = model.hidden([1, 2, 3])
         model.hidden([4, 4])
         np.testing.assert_array_equal(model.hidden([1, 2, 3]), first)
-        view = model.mode(first)
-        self.assertLessEqual(abs(view.familiarity), 1.0001)
+        view = model.label("kind", first)
+        self.assertEqual(view.logits.shape, (2,))
+        np.testing.assert_allclose(view.pooled, first.mean(axis=0))
 
     def test_a_word_without_pieces_is_outside(self) -> None:
         model = reference.Reference(_tiny())
-        rows = model.fields(model.hidden([1, 2, 3]), [1, None])
+        rows = model.tags("parts", model.hidden([1, 2, 3]), [1, None])
         self.assertEqual(rows.shape, (2, 5))
         self.assertEqual(rows[1].argmax(), 0)
+
+    def test_a_span_is_scored_by_its_two_ends(self) -> None:
+        tiny = _tiny()
+        model, hidden = reference.Reference(tiny), reference.Reference(tiny).hidden([1, 2, 3])
+        logits = model.spans("nested", hidden)
+        self.assertEqual(logits.shape, (3, 3, 3))
+        alone = model.spans("nested", hidden[[0, 2]])
+        np.testing.assert_allclose(alone[0, 1], logits[0, 2], rtol=1e-5, atol=1e-5)
 
 
 def _tiny() -> quantize.Model:
@@ -62,20 +71,30 @@ def _tiny() -> quantize.Model:
     def normal(*shape: int) -> np.ndarray:
         return rng.normal(size=shape).astype(np.float32)
 
-    state = {"tokens.weight": normal(8, width), "positions.weight": normal(16, width)}
+    state = {
+        "encoder.tokens.weight": normal(8, width),
+        "encoder.positions.weight": normal(16, width),
+        "heads.nested.product": normal(3, 6, 6),
+    }
     for name, rows, columns in (
-        ("layers.0.qkv", 3 * width, width),
-        ("layers.0.attended", width, width),
-        ("layers.0.wide", 4 * width, width),
-        ("layers.0.narrow", width, 4 * width),
-        ("mode", 2, width),
-        ("fields", 5, width),
+        ("encoder.layers.0.qkv", 3 * width, width),
+        ("encoder.layers.0.attended", width, width),
+        ("encoder.layers.0.wide", 4 * width, width),
+        ("encoder.layers.0.narrow", width, 4 * width),
+        ("heads.kind.label", 2, width),
+        ("heads.kind.known", 1, width),
+        ("heads.parts.tag", 5, width),
+        ("heads.nested.start", 6, width),
+        ("heads.nested.end", 6, width),
+        ("heads.nested.of_start", 3, 6),
+        ("heads.nested.of_end", 3, 6),
     ):
         state[f"{name}.weight"] = normal(rows, columns)
         state[f"{name}.bias"] = normal(rows)
+    del state["heads.nested.of_end.bias"]
     for name in ("norm_embedded", "layers.0.norm_attended", "layers.0.norm_out"):
-        state[f"{name}.weight"], state[f"{name}.bias"] = normal(width), normal(width)
-    state["centroids"] = normal(2, width)
+        state[f"encoder.{name}.weight"] = normal(width)
+        state[f"encoder.{name}.bias"] = normal(width)
     return quantize.model(state, tokens_max=16)
 
 
