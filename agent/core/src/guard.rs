@@ -13,8 +13,9 @@ use regex::Regex;
 
 /// Largest text that a task may allow, in bytes. Above it, a document needs splitting first.
 pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
-/// Default for a task: a work order's long text has a few hundred bytes.
-pub const TEXT_BYTES_DEFAULT: usize = 16 * 1024;
+/// Default for a task: ten thousand words, which the model reads in about a second. A work order has
+/// a few hundred bytes.
+pub const TEXT_BYTES_DEFAULT: usize = 64 * 1024;
 /// Most topics of one task.
 pub const TOPICS_MAX: usize = 64;
 /// Share of letters outside the allowed scripts above which a text is in another language. Below
@@ -88,7 +89,7 @@ impl GuardError {
     /// What to do about it.
     pub fn remedy(&self) -> &'static str {
         match self {
-            GuardError::TextLimit(_) => "use a size from 1 B to 1 MiB; 16 KiB is the default",
+            GuardError::TextLimit(_) => "use a size from 1 B to 1 MiB; 64 KiB is the default",
             GuardError::Script(_) => "use Unicode script names such as Latin, Cyrillic or Greek",
             GuardError::TooManyTopics(_) => "join topics: one topic takes many words",
             GuardError::Topic { .. } => {

@@ -3,16 +3,17 @@
 
 use crate::request::FieldView;
 use landfall_wire::id::Confidence;
-use landfall_wire::record::{EscalationReason, Field, Mechanism};
+use landfall_wire::record::{EscalationReason, Field, Mechanism, Read};
 use serde::{Deserialize, Serialize};
 
-/// Most distinct labels of one answer. A task of this size is already hard for people to label.
-pub const ANSWER_LABELS_MAX: usize = 32;
+/// Most distinct labels of an answer that is kept. A task of this size is already hard for people
+/// to label.
+pub const KEPT_LABELS_MAX: usize = 32;
 /// Most bytes of those labels together, so that a reply fits its store entry.
-pub const ANSWER_LABELS_BYTES_MAX: usize = 512;
-/// Most spans of one answer, at 10 bytes each at the worst: a reply fits its store entry, and a
-/// work order has about ten.
-pub const ANSWER_SPANS_MAX: usize = 128;
+pub const KEPT_LABELS_BYTES_MAX: usize = 512;
+/// Most spans of an answer that is kept, at 10 bytes each at the worst: a reply fits its store
+/// entry, and a work order has about ten.
+pub const KEPT_SPANS_MAX: usize = 128;
 /// Most labels told beside the answer.
 pub const CANDIDATES_MAX: usize = 5;
 /// Longest reason in bytes.
@@ -40,18 +41,18 @@ pub enum Answer {
     OutOfScope,
 }
 
-/// Typed spans of a text that is kept elsewhere.
+/// Typed spans of a text that is kept elsewhere; they may nest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spans {
     labels: Vec<String>,
     spans: Vec<Span>,
-    /// Spans over [`ANSWER_SPANS_MAX`] or with labels over their limits: told, not kept.
+    /// Spans that were there and found no room when this was kept.
     pub dropped: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Span {
-    label: u8,
+    label: u16,
     start: u32,
     chars: u32,
     confidence: Confidence,
@@ -62,9 +63,29 @@ impl Spans {
     pub fn new(views: &[FieldView]) -> Spans {
         let mut packed = Spans::default();
         for view in views {
-            packed.push(view);
+            packed.push(&view.label, |label| Span {
+                label,
+                start: view.start,
+                chars: view.end.saturating_sub(view.start),
+                confidence: Confidence::from_probability(view.confidence),
+            });
         }
         packed
+    }
+
+    /// What of them is kept for a caller that asks again: as much as has room.
+    #[must_use]
+    pub fn kept(&self) -> Spans {
+        let mut kept = Spans { dropped: self.dropped, ..Spans::default() };
+        for span in &self.spans {
+            let label = self.label(span);
+            if kept.spans.len() < KEPT_SPANS_MAX && kept.has_room_for(label) {
+                kept.push(label, |label| Span { label, ..span.clone() });
+            } else {
+                kept.dropped = kept.dropped.saturating_add(1);
+            }
+        }
+        kept
     }
 
     /// How many there are.
@@ -94,7 +115,7 @@ impl Spans {
         let field = |span: &Span| {
             let end = span.start.saturating_add(span.chars);
             Field {
-                label: self.labels.get(usize::from(span.label)).cloned().unwrap_or_default(),
+                label: self.label(span).to_owned(),
                 value: value(span.start, end),
                 start: span.start,
                 end,
@@ -104,28 +125,29 @@ impl Spans {
         self.spans.iter().map(field).collect()
     }
 
-    fn push(&mut self, view: &FieldView) {
-        let label = match self.labels.iter().position(|label| *label == view.label) {
-            None if self.has_room_for(&view.label) => {
-                self.labels.push(view.label.clone());
-                Some(self.labels.len() - 1)
+    fn label(&self, span: &Span) -> &str {
+        self.labels.get(usize::from(span.label)).map_or("", String::as_str)
+    }
+
+    fn push(&mut self, label: &str, span: impl FnOnce(u16) -> Span) {
+        let known = self.labels.iter().position(|known| known == label);
+        let index = known.unwrap_or(self.labels.len());
+        match u16::try_from(index) {
+            Ok(index) => {
+                if known.is_none() {
+                    self.labels.push(label.to_owned());
+                }
+                self.spans.push(span(index));
             }
-            known => known,
-        };
-        match label.and_then(|index| u8::try_from(index).ok()) {
-            Some(label) if self.spans.len() < ANSWER_SPANS_MAX => self.spans.push(Span {
-                label,
-                start: view.start,
-                chars: view.end.saturating_sub(view.start),
-                confidence: Confidence::from_probability(view.confidence),
-            }),
-            _ => self.dropped = self.dropped.saturating_add(1),
+            // No task has so many labels.
+            Err(_) => self.dropped = self.dropped.saturating_add(1),
         }
     }
 
     fn has_room_for(&self, label: &str) -> bool {
         let bytes = self.labels.iter().map(String::len).sum::<usize>();
-        self.labels.len() < ANSWER_LABELS_MAX && bytes + label.len() <= ANSWER_LABELS_BYTES_MAX
+        self.labels.iter().any(|known| known == label)
+            || self.labels.len() < KEPT_LABELS_MAX && bytes + label.len() <= KEPT_LABELS_BYTES_MAX
     }
 }
 
@@ -149,4 +171,6 @@ pub struct Judgement {
     pub candidates: Vec<(String, Confidence)>,
     /// Why it was refused or escalated, for people; at most [`REASON_BYTES_MAX`].
     pub reason: Option<String>,
+    /// How much of the text the model read; `None` if it was not asked. Filled in by who ran it.
+    pub read: Option<Read>,
 }

@@ -22,7 +22,6 @@
 //! Not here: sockets, disks, clocks, randomness, models. They are values that the shell passes.
 
 pub mod backoff;
-pub mod calibrate;
 mod decide;
 pub mod guard;
 pub mod judgement;
@@ -34,3 +33,5 @@ pub mod rules;
 pub mod session;
 pub mod task;
 pub mod words;
+
+pub use landfall_calibration as calibrate;

@@ -1,11 +1,12 @@
 //! What the caller gets, and gets again when it retries with the same id.
 //!
-//! A reply is kept in the device's store, so it encodes within [`REPLY_BYTES_MAX`]: extracted
-//! fields are kept as positions, and their values are cut out of the caller's text again.
+//! A reply is kept in the device's store, so [`Reply::kept`] encodes within [`REPLY_BYTES_MAX`]:
+//! extracted fields are kept as positions, and their values are cut out of the caller's text
+//! again. The first reply has all fields; one that is repeated says how many it lacks.
 
 use crate::judgement::{Answer, Judgement, Ruling};
 use landfall_wire::id::Confidence;
-use landfall_wire::record::{EscalationReason, Field, Mechanism};
+use landfall_wire::record::{EscalationReason, Field, Mechanism, Read};
 use serde::{Deserialize, Serialize};
 
 /// Largest encoded reply in bytes: with its key and a ticket it stays under the 4 kB that the
@@ -27,6 +28,8 @@ pub struct Reply {
     pub candidates: Vec<(String, Confidence)>,
     /// Why it was refused or escalated, for people.
     pub reason: Option<String>,
+    /// How much of the text the model read; `None` if it was not asked.
+    pub read: Option<Read>,
 }
 
 /// The caller's side of a ruling.
@@ -61,6 +64,25 @@ impl Reply {
             confidence: judgement.confidence,
             candidates: judgement.candidates.clone(),
             reason: judgement.reason.clone(),
+            read: judgement.read,
+        }
+    }
+
+    /// What is kept of it: at most [`REPLY_BYTES_MAX`]. Only a long list of fields loses some.
+    #[must_use]
+    pub fn kept(&self) -> Reply {
+        let answer = match &self.answer {
+            Some(Answer::Fields(spans)) => Some(Answer::Fields(spans.kept())),
+            other => other.clone(),
+        };
+        Reply { answer, ..self.clone() }
+    }
+
+    /// Fields of the answer that were not kept.
+    pub fn fields_left_out(&self) -> u32 {
+        match &self.answer {
+            Some(Answer::Fields(spans)) => spans.dropped,
+            Some(Answer::Label(_) | Answer::OutOfScope) | None => 0,
         }
     }
 

@@ -14,6 +14,7 @@ struct Report {
     ok: bool,
     config: String,
     tasks: Vec<TaskReport>,
+    redaction: String,
     warnings: Vec<String>,
     faults: Vec<String>,
 }
@@ -61,6 +62,7 @@ fn report(config: &Config, models: &Models, tasks: &[Task]) -> Report {
         ok: faults.is_empty(),
         config: config.digest.to_string(),
         tasks: tasks.iter().map(task).collect(),
+        redaction: models.masking(&config.redact_model).to_string(),
         warnings: config.warnings.iter().map(ToString::to_string).collect(),
         faults,
     }
@@ -75,6 +77,7 @@ fn print(report: &Report) -> std::io::Result<()> {
             output::line(format_args!("  {promise}"))?;
         }
     }
+    output::line(format_args!("what leaves is masked by {}", report.redaction))?;
     for warning in &report.warnings {
         output::line(format_args!("warning: {warning}"))?;
     }

@@ -48,6 +48,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Packages and the keys that may sign them.
     pub models: Models,
+    /// Whether a model finds what to mask, beside the patterns.
+    pub redact_model: RedactModel,
     /// Every task, in the order of the file; at least one.
     pub tasks: Vec<Task>,
     /// Tells configurations apart: SHA-256 of the file.
@@ -86,6 +88,32 @@ pub struct Models {
     pub packages: Vec<PathBuf>,
     /// Public key files; empty together with `packages`.
     pub trust: Vec<PathBuf>,
+}
+
+/// A model that finds what to mask in a text that leaves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RedactModel {
+    /// Whether it is used; `None` uses one if a package has it.
+    pub wanted: Option<bool>,
+    /// Labels whose spans are masked; `None` takes all.
+    pub labels: Option<Vec<String>>,
+    /// Least probability at which a word is masked.
+    pub floor: f32,
+    /// Where the file speaks of it.
+    line: usize,
+}
+
+impl RedactModel {
+    /// Name of the task that a package has for it.
+    pub const TASK: &str = "redact";
+    /// Recall first: at 0.2, four words too many may be masked for each that must be.
+    pub const FLOOR_DEFAULT: f32 = 0.2;
+}
+
+impl Default for RedactModel {
+    fn default() -> RedactModel {
+        RedactModel { wanted: None, labels: None, floor: RedactModel::FLOOR_DEFAULT, line: 1 }
+    }
 }
 
 /// One task of the site.
@@ -149,6 +177,36 @@ impl Config {
             }
         }
         if problems.is_empty() { Ok(policies) } else { Err(ConfigError { problems }) }
+    }
+
+    /// Checks what is asked of the model that masks against its labels; `None` if no package has
+    /// one. Worth asking only if every package could be loaded.
+    ///
+    /// # Errors
+    /// A model that is wanted and not there, and labels that it does not have.
+    pub fn check_redact_model(&self, labels: Option<&[String]>) -> Result<(), ConfigError> {
+        let asked = &self.redact_model;
+        let problem = |message: String, remedy: String| {
+            let (file, line) = (self.file.clone(), Some(asked.line));
+            Problem { file, line, message, remedy }
+        };
+        let problems: Vec<Problem> = match labels {
+            None if asked.wanted == Some(true) => vec![problem(
+                format!("no model package has a task '{}' that extracts", RedactModel::TASK),
+                "add a package that has it, or remove `model` from [redact]".to_owned(),
+            )],
+            None => Vec::new(),
+            Some(labels) => {
+                let named = asked.labels.iter().flatten();
+                let unknown = named.filter(|label| !labels.contains(label));
+                let unknown = unknown.map(|label| {
+                    let remedy = suggest::remedy(label, labels.iter().map(String::as_str));
+                    problem(format!("'{label}' is not a label of the model that masks"), remedy)
+                });
+                unknown.collect()
+            }
+        };
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
     }
 
     /// Checks that every task's model is one of `known`: all that the loaded packages have.
@@ -217,6 +275,7 @@ fn parse(path: &Path, text: &str, files: site::Files) -> Result<Config, ConfigEr
         spool: site.spool,
         store: site.store,
         models: site.models,
+        redact_model: site.redact_model,
         tasks,
         digest: short_digest(text.as_bytes()),
         warnings,

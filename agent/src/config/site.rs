@@ -2,7 +2,7 @@
 
 use super::section::{At, Section};
 use super::suggest;
-use super::{Http, Hub, Models, Spool};
+use super::{Http, Hub, Models, RedactModel, Spool};
 use crate::store::{StoreConfig, WhenFull};
 use landfall_agent_core::redact::{Kind, Redactor, SitePattern};
 use std::net::SocketAddr;
@@ -29,6 +29,7 @@ pub(super) struct Site {
     pub(super) store: StoreConfig,
     pub(super) models: Models,
     pub(super) redactor: Redactor,
+    pub(super) redact_model: RedactModel,
 }
 
 pub(super) fn read(top: &mut Section<'_>, files: Files) -> Site {
@@ -41,6 +42,8 @@ pub(super) fn read(top: &mut Section<'_>, files: Files) -> Site {
         Some(dir) if checks => not_a_file(top, "data_dir", dir),
         None | Some(_) => {}
     }
+    let (redactor, redact_model) =
+        top.section("redact").map_or_else(|| (Redactor::default(), RedactModel::default()), redact);
     Site {
         data_dir: data_dir.map(|dir| dir.value).unwrap_or_default(),
         hub: top.section("hub").and_then(|section| hub(section, checks)),
@@ -50,7 +53,8 @@ pub(super) fn read(top: &mut Section<'_>, files: Files) -> Site {
         models: top
             .section("models")
             .map_or_else(Models::shipped, |section| models(section, checks)),
-        redactor: top.section("redact").map_or_else(Redactor::default, redactor),
+        redactor,
+        redact_model,
     }
 }
 
@@ -207,6 +211,21 @@ fn models(mut section: Section<'_>, checks: bool) -> Models {
     section.finish();
     let values = |list: Vec<At<PathBuf>>| list.into_iter().map(|path| path.value).collect();
     Models { packages: values(packages), trust: values(trust) }
+}
+
+fn redact(mut section: Section<'_>) -> (Redactor, RedactModel) {
+    let model = RedactModel {
+        line: ["model_labels", "model"]
+            .iter()
+            .find_map(|key| section.key_line(key))
+            .unwrap_or(section.line),
+        wanted: section.boolean("model").map(|wanted| wanted.value),
+        labels: section
+            .strings("model_labels")
+            .map(|list| list.value.into_iter().map(|label| label.value).collect()),
+        floor: section.share("model_floor").map_or(RedactModel::FLOOR_DEFAULT, |floor| floor.value),
+    };
+    (redactor(section), model)
 }
 
 fn redactor(mut section: Section<'_>) -> Redactor {

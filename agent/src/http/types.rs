@@ -70,6 +70,19 @@ pub struct AnswerBody {
     pub fields: Option<Vec<FieldBody>>,
 }
 
+/// How much of a text the model read; it always reads all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadBody {
+    /// Words: runs of non-whitespace characters.
+    pub words: u32,
+    /// Words of which nothing can be read, such as control characters.
+    pub words_blank: u32,
+    /// Word pieces.
+    pub pieces: u32,
+    /// Passes of the model, which overlap.
+    pub windows: u32,
+}
+
 /// A reply to one request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReplyBody {
@@ -96,6 +109,12 @@ pub struct ReplyBody {
     /// Why it was escalated or refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How much of the text the model read; missing if it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<ReadBody>,
+    /// Fields that the first reply had and this repeated one lacks, for want of room.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fields_left_out: u32,
     /// The record: epoch and number in the outcome stream.
     pub outcome: String,
     /// Intake to decision in milliseconds, when it was first decided.
@@ -146,6 +165,13 @@ impl ReplyBody {
             provisional: reply.is_provisional(),
             escalation: ticket.map(|ticket| ticket.to_string()),
             reason: reply.reason.clone(),
+            read: reply.read.map(|read| ReadBody {
+                words: read.words,
+                words_blank: read.words_blank,
+                pieces: read.pieces,
+                windows: read.windows,
+            }),
+            fields_left_out: reply.fields_left_out(),
             outcome: format!("{epoch}-{seq}"),
             decide_ms: (took.as_secs_f64() * 1e6).round() / 1e3,
             repeated: *repeated,
@@ -183,6 +209,11 @@ impl FieldBody {
             confidence: field.confidence.probability(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A field that is there, `null` or not, is `Some`.

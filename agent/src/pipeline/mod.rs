@@ -5,30 +5,33 @@
 //! * the same caller's id and text are decided once, however often and however concurrently
 //!   they come; every other time the kept reply is returned;
 //! * a decision that has begun is finished, even if its caller hangs up;
-//! * a missing or broken model turns answers into escalations, never into errors.
+//! * a missing or broken model turns answers into escalations, never into errors;
+//! * where a model masks what leaves, no text leaves before it was asked; if it cannot be, the
+//!   patterns mask alone, the record says so, and the hub is told.
 //!
 //! Not here: where requests come from and how replies are written.
 
 mod flight;
+mod judge;
 mod models;
 mod pool;
 
-pub use models::{Backing, Fault, Models};
+pub use models::{Backing, Fault, Masker, Masking, Models};
 pub use pool::{Busy, QUEUE_MAX, QUEUE_WAIT, WORKERS};
 
 use crate::metrics::Metrics;
 use crate::stamp::{short_digest, wall_ms};
 use crate::store::{CallerKey, Committed, Kept, Recall, Store, StoreError};
 use flight::Flights;
-use landfall_agent_core::judgement::Judgement;
 use landfall_agent_core::reply::{Reply, Status};
 use landfall_agent_core::request::{Request, RequestError};
-use landfall_agent_core::task::{Before, Stamp, TaskPolicy};
+use landfall_agent_core::task::{Stamp, TaskPolicy};
 use landfall_wire::id::{Epoch, ShortDigest, TaskName, Ticket};
 use landfall_wire::record::Mechanism;
 use pool::Pool;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// A task and what stands behind it.
@@ -60,6 +63,9 @@ struct Inner {
     tasks: BTreeMap<TaskName, Task>,
     config: ShortDigest,
     store: Store,
+    masking: Masking,
+    /// Whether the hub was told that the model that masks does not work.
+    masking_trouble: AtomicBool,
     pool: Pool,
     flights: Flights,
     metrics: Metrics,
@@ -160,10 +166,17 @@ impl Pipeline {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(tasks: Vec<Task>, config: ShortDigest, store: Store) -> std::io::Result<Pipeline> {
+    pub fn start(
+        tasks: Vec<Task>,
+        masking: Masking,
+        config: ShortDigest,
+        store: Store,
+    ) -> std::io::Result<Pipeline> {
         let tasks = tasks.into_iter().map(|task| (task.policy.name().clone(), task)).collect();
         let (flights, metrics) = (Flights::default(), Metrics::default());
-        let inner = Inner { tasks, config, store, pool: Pool::start()?, flights, metrics };
+        let (pool, masking_trouble) = (Pool::start()?, AtomicBool::new(false));
+        let inner =
+            Inner { tasks, config, store, masking, masking_trouble, pool, flights, metrics };
         Ok(Pipeline { inner: Arc::new(inner) })
     }
 
@@ -256,7 +269,7 @@ impl Inner {
         pace: Pace,
         since: Instant,
     ) -> Result<Decided, DecideError> {
-        let judgement = self.judge(task, request).await?;
+        let (judgement, masks) = self.judge(task, request).await?;
         let took = since.elapsed();
         self.metrics.stages.decide.record(took);
         let stamp = Stamp {
@@ -265,7 +278,7 @@ impl Inner {
             config: self.config,
             decide_us: u32::try_from(took.as_micros()).unwrap_or(u32::MAX),
         };
-        let entry = task.policy.record(request, &judgement, stamp);
+        let entry = task.policy.record(request, &judgement, &masks, stamp);
         let reply = entry.reply.clone();
         let write = Instant::now();
         // Durable first; only then does the caller hear of it.
@@ -284,30 +297,6 @@ impl Inner {
         };
         self.count(&request.task, &reply, repeated);
         Ok(Decided { reply, outcome: (epoch, outcome_seq), ticket, took, repeated })
-    }
-
-    async fn judge(&self, task: &Task, request: &Request) -> Result<Judgement, Busy> {
-        let start = Instant::now();
-        let before = task.policy.before_model(request);
-        self.metrics.stages.rules.record(start.elapsed());
-        if let Before::Decided(judgement) = before {
-            return Ok(judgement);
-        }
-        let view = match &task.backing {
-            Backing::Missing(why) => Err(why.clone()),
-            Backing::Model(model) => {
-                let ran = self.pool.run(&model.engine, &model.task, &request.text).await?;
-                self.metrics.stages.queue.record(ran.queued);
-                self.metrics.stages.model.record(ran.ran);
-                if let Err(error) = &ran.view {
-                    tracing::warn!(task = %request.task, error, "the model failed; escalating");
-                }
-                ran.view.map(|view| model.view(view))
-            }
-        };
-        // Without randomness nothing is drawn for an audit; the decision itself stands.
-        let draw = getrandom::u32().unwrap_or(u32::MAX);
-        Ok(task.policy.after_model(request, view, draw))
     }
 
     fn count(&self, task: &TaskName, reply: &Reply, repeated: bool) {

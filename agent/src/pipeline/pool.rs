@@ -1,6 +1,7 @@
 //! The threads that run models, and the bounded queue in front of them.
 
-use landfall_models::{Engine, View};
+use super::models::Masker;
+use landfall_models::{Engine, Read, Span, View};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -24,15 +25,32 @@ pub struct Busy;
 /// What a worker made of a text, and how long it took.
 #[derive(Debug)]
 pub(super) struct Ran {
-    pub(super) view: Result<View, String>,
+    pub(super) seen: Result<Seen, String>,
     pub(super) queued: Duration,
     pub(super) ran: Duration,
 }
 
+/// What one pass over a text gave.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// Of the task, if one was asked.
+    pub(super) view: Option<View>,
+    pub(super) read: Read,
+    /// What is to be masked, if that was asked.
+    pub(super) masks: Option<Vec<Span>>,
+}
+
+/// What is asked of one pass over a text.
+#[derive(Clone)]
+pub(super) struct Ask {
+    pub(super) engine: Arc<Engine>,
+    pub(super) task: Option<String>,
+    pub(super) masker: Option<Masker>,
+    pub(super) text: String,
+}
+
 struct Job {
-    engine: Arc<Engine>,
-    task: String,
-    text: String,
+    ask: Ask,
     since: Instant,
     reply: oneshot::Sender<Ran>,
 }
@@ -59,26 +77,20 @@ impl Pool {
         Ok(Pool { jobs })
     }
 
-    /// Runs one task of an engine over a text.
+    /// Runs an engine over a text.
     ///
     /// # Errors
     /// [`Busy`]: nothing was run.
-    pub(super) async fn run(
-        &self,
-        engine: &Arc<Engine>,
-        task: &str,
-        text: &str,
-    ) -> Result<Ran, Busy> {
+    pub(super) async fn run(&self, ask: Ask) -> Result<Ran, Busy> {
         let (reply, answer) = oneshot::channel();
         let since = Instant::now();
-        let engine = Arc::clone(engine);
-        let job = Job { engine, task: task.to_owned(), text: text.to_owned(), since, reply };
+        let job = Job { ask, since, reply };
         if self.jobs.send_timeout(job, QUEUE_WAIT).await.is_err() {
             return Err(Busy);
         }
         // A worker that panicked over this text dropped the reply.
         Ok(answer.await.unwrap_or_else(|_| Ran {
-            view: Err("the model failed on this text".to_owned()),
+            seen: Err("the model failed on this text".to_owned()),
             queued: since.elapsed(),
             ran: Duration::ZERO,
         }))
@@ -88,17 +100,33 @@ impl Pool {
 fn work(queue: &Mutex<mpsc::Receiver<Job>>) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        let Some(Job { engine, task, text, since, reply }) = job else { return };
+        let Some(Job { ask, since, reply }) = job else { return };
         let start = Instant::now();
         // One text that makes an operator panic must not end the decisions of all others.
-        let run = std::panic::AssertUnwindSafe(|| engine.run(&text, &[&task]));
-        let view = match std::panic::catch_unwind(run) {
-            Ok(Ok(views)) => views.into_iter().next().ok_or_else(|| "no view".to_owned()),
-            Ok(Err(error)) => Err(error.to_string()),
+        let seen = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ask.run())) {
+            Ok(seen) => seen,
             Err(_) => Err("the model failed on this text".to_owned()),
         };
-        let ran = Ran { view, queued: start.duration_since(since), ran: start.elapsed() };
+        let ran = Ran { seen, queued: start.duration_since(since), ran: start.elapsed() };
         // The caller may be gone; its request is then decided again when it asks again.
         let _gone = reply.send(ran);
+    }
+}
+
+impl Ask {
+    fn run(&self) -> Result<Seen, String> {
+        let tasks: Vec<&str> = self.task.iter().map(String::as_str).collect();
+        let (reading, masks) = match &self.masker {
+            None => (self.engine.read(&self.text, &tasks), None),
+            Some(masker) => {
+                let ran = self.engine.read_and_mask(&self.text, &tasks, &masker.task, masker.floor);
+                match ran {
+                    Ok((reading, masks)) => (Ok(reading), Some(masks)),
+                    Err(error) => (Err(error), None),
+                }
+            }
+        };
+        let reading = reading.map_err(|error| error.to_string())?;
+        Ok(Seen { view: reading.views.into_iter().next(), read: reading.read, masks })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::memory;
 use crate::config::{Config, ConfigError};
-use crate::pipeline::{Models, Pipeline, Task};
+use crate::pipeline::{Masking, Models, Pipeline, Task};
 use crate::spool::SpoolError;
 use crate::store::{Store, StoreError};
 use std::net::SocketAddr;
@@ -97,7 +97,11 @@ pub fn open(config: Config) -> Result<Opened, StartError> {
             "{damaged} part(s) of the store were damaged: {salvaged} records salvaged, {lost} lost"
         ));
     }
-    let pipeline = Pipeline::start(tasks, config.digest, store);
+    let masking = models.masking(&config.redact_model);
+    if let Masking::Missing(why) = &masking {
+        faults.push(format!("what leaves is masked by patterns alone, because {why}"));
+    }
+    let pipeline = Pipeline::start(tasks, masking, config.digest, store);
     let pipeline = pipeline.map_err(StartError::system("start the model's thread"))?;
     Ok(Opened { config, pipeline, faults })
 }
@@ -110,6 +114,7 @@ pub fn open(config: Config) -> Result<Opened, StartError> {
 pub fn tasks(config: &Config, models: &Models) -> Result<Vec<Task>, ConfigError> {
     if let Some(known) = models.known() {
         config.check_models(&known)?;
+        config.check_redact_model(models.masker_labels())?;
     }
     let policies = config.policies(|task| models.facts(task))?;
     let backings = config.tasks.iter().map(|task| models.backing(&task.model));

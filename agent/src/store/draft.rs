@@ -114,6 +114,7 @@ impl Draft {
         put.push((keys::record(StreamId::Outcome, epoch, outcome_seq), value));
         if let Some(key) = key {
             let too_large = || StoreError::Record("the reply is too large to keep".to_owned());
+            let reply = reply.kept();
             let kept = Kept { reply: reply.clone(), epoch, outcome_seq, ticket };
             let record = RetryRecord { key, ticket, reply };
             let value = record.seal(epoch, outcome_seq).ok_or_else(too_large)?;

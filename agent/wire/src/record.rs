@@ -117,6 +117,34 @@ pub fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
+/// How much of a text the model read. It reads all of a text that the guard lets through; the
+/// counts show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    /// Words: runs of non-whitespace characters.
+    pub words: u32,
+    /// Words of which nothing can be read, such as control characters.
+    pub words_blank: u32,
+    /// Word pieces.
+    pub pieces: u32,
+    /// Passes of the encoder, which overlap; a short text takes one.
+    pub windows: u32,
+}
+
+/// What masked a text before it left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Masking {
+    /// The patterns of the configuration.
+    Patterns,
+    /// The patterns, and a model that masked so many spans beside them.
+    PatternsAndModel {
+        /// Spans that the model found.
+        spans: u32,
+    },
+    /// The patterns alone, because the model could not be run.
+    ModelUnavailable,
+}
+
 /// The record of one decision, durable before the caller hears of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -140,8 +168,14 @@ pub struct Outcome {
     pub config: ShortDigest,
     /// Time from intake to decision in microseconds, without the write.
     pub decide_us: u32,
+    /// How much of the text the model read; `None` if it was not asked.
+    pub read: Option<Read>,
+    /// Fields of the answer that are not in `decision`, for want of room.
+    pub fields_left_out: u32,
     /// The text, if the site lets it leave.
     pub text: Option<RedactedText>,
+    /// What masked the text, or the values of fields, that left; `None` if neither did.
+    pub masking: Option<Masking>,
     /// Metadata that the site lets leave.
     pub meta: Vec<(String, String)>,
 }
@@ -229,6 +263,13 @@ pub enum Event {
     Expired {
         /// The escalation.
         ticket: Ticket,
+    },
+    /// Something does not work as configured; the device goes on without it.
+    Trouble {
+        /// Wall clock of the device, milliseconds since 1970.
+        at_ms: u64,
+        /// What it is, and what that means.
+        detail: String,
     },
 }
 
@@ -344,17 +385,19 @@ impl Record {
     pub fn fit(mut self) -> Record {
         match &mut self {
             Record::Outcome(outcome) => {
-                outcome.decision.iter_mut().for_each(fit_decision);
+                let left_out: u32 = outcome.decision.iter_mut().map(fit_decision).sum();
+                outcome.fields_left_out = outcome.fields_left_out.saturating_add(left_out);
                 fit_meta(&mut outcome.meta);
                 fit_text(&mut outcome.text);
             }
             Record::Escalation(escalation) => {
-                escalation.provisional.iter_mut().for_each(fit_decision);
+                // Its outcome says how many fields are missing.
+                let _left_out: u32 = escalation.provisional.iter_mut().map(fit_decision).sum();
                 fit_meta(&mut escalation.meta);
                 fit_text(&mut escalation.text);
             }
             Record::Answer(answer) => {
-                fit_decision(&mut answer.decision);
+                let _left_out = fit_decision(&mut answer.decision);
                 fit_string(answer.note.as_mut());
                 fit_string(Some(&mut answer.by));
             }
@@ -362,7 +405,9 @@ impl Record {
                 let sizes = labels.iter().map(String::len);
                 labels.truncate(count_within(sizes, RECORD_TEXT_BYTES_MAX));
             }
-            Record::Event(Event::StoreReplaced { detail, .. }) => fit_string(Some(detail)),
+            Record::Event(Event::StoreReplaced { detail, .. } | Event::Trouble { detail, .. }) => {
+                fit_string(Some(detail));
+            }
             Record::Event(Event::Started { .. } | Event::Expired { .. }) | Record::Loss(_) => {}
         }
         self
@@ -386,12 +431,14 @@ fn fit_meta(meta: &mut Vec<(String, String)>) {
     meta.truncate(count_within(sizes, RECORD_META_BYTES_MAX));
 }
 
-fn fit_decision(decision: &mut Decision) {
+/// Returns how many fields went.
+fn fit_decision(decision: &mut Decision) -> u32 {
+    let Decision::Fields(fields) = decision else { return 0 };
+    let before = fields.len();
     // 16 bytes for offsets, confidence and lengths of one field.
-    if let Decision::Fields(fields) = decision {
-        let sizes = fields.iter().map(|field| field.label.len() + field.value.len() + 16);
-        fields.truncate(count_within(sizes, RECORD_FIELDS_BYTES_MAX));
-    }
+    let sizes = fields.iter().map(|field| field.label.len() + field.value.len() + 16);
+    fields.truncate(count_within(sizes, RECORD_FIELDS_BYTES_MAX));
+    u32::try_from(before - fields.len()).unwrap_or(u32::MAX)
 }
 
 /// How many leading items fit into `bytes_max`.

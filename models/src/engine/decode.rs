@@ -119,7 +119,7 @@ fn spans(text: &str, words: &[(Range<usize>, Tag)]) -> Vec<Span> {
     trim_all(text, found)
 }
 
-fn trim_all(text: &str, found: Vec<Span>) -> Vec<Span> {
+pub(super) fn trim_all(text: &str, found: Vec<Span>) -> Vec<Span> {
     if found.is_empty() {
         return found;
     }

@@ -13,6 +13,12 @@ pub enum EngineError {
         /// The names it has, for the message.
         known: String,
     },
+    /// The task gives labels where spans are needed.
+    #[error("task {task} gives a label and no spans")]
+    NoSpans {
+        /// Its name.
+        task: String,
+    },
     /// The text is larger than the engine takes.
     #[error("the text has {bytes} bytes, the limit is {}", crate::limits::TEXT_BYTES_MAX)]
     TextTooLarge {
@@ -52,6 +58,7 @@ impl EngineError {
             EngineError::UnknownTask { .. } => {
                 "use one of its tasks, or a package that has this one"
             }
+            EngineError::NoSpans { .. } => "use a package whose task of this name extracts spans",
             EngineError::TextTooLarge { .. } => "split the text",
             EngineError::Content { .. } => "ask the package's maker for a corrected one",
             EngineError::Threads(_) => "raise the limits on threads and memory",

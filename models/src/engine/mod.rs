@@ -19,6 +19,7 @@ mod golden;
 mod head;
 mod label;
 mod lanes;
+mod mask;
 mod nested;
 pub(crate) mod network;
 mod task;
@@ -162,6 +163,34 @@ impl Engine {
         let views = tasks.iter().zip(&forward.raws);
         let views = views.map(|(task, raw)| decode::view(text, &task.spec, &forward, raw));
         Ok(Reading { views: views.collect(), read: forward.read })
+    }
+
+    /// As [`Engine::read`], and in the same pass finds what is to be masked by an extraction task
+    /// that looks for it: every word that belongs to one of its labels with `floor` or more,
+    /// though none may be likelier. To miss one is worse than to mask one too many.
+    ///
+    /// # Errors
+    /// As [`Engine::read`], and when `mask` extracts nothing.
+    pub fn read_and_mask(
+        &self,
+        text: &str,
+        tasks: &[&str],
+        mask: &str,
+        floor: f32,
+    ) -> Result<(Reading, Vec<Span>), EngineError> {
+        let mask = self.loaded(mask)?;
+        if mask.spec.kind != Kind::Extraction {
+            return Err(EngineError::NoSpans { task: mask.spec.name.clone() });
+        }
+        let mut loaded =
+            tasks.iter().map(|name| self.loaded(name)).collect::<Result<Vec<_>, EngineError>>()?;
+        loaded.push(mask);
+        let forward = self.inner.forward(text, &loaded)?;
+        let view = |(task, raw): (&&Loaded, _)| decode::view(text, &task.spec, &forward, raw);
+        let views = loaded.iter().zip(&forward.raws).take(tasks.len()).map(view).collect();
+        let found =
+            forward.raws.last().map(|raw| mask::spans(text, &mask.spec, &forward, raw, floor));
+        Ok((Reading { views, read: forward.read }, found.unwrap_or_default()))
     }
 
     /// Runs the package's golden vectors on this processor.

@@ -3,6 +3,7 @@
 use super::EngineError;
 use crate::limits;
 use crate::package::{KindEntry, Package, Scheme, TaskEntry};
+pub use landfall_calibration::Score;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -36,7 +37,8 @@ pub struct TaskSpec {
     pub scheme: Option<Scheme>,
     /// Its labels, in the order of every probability and index.
     pub labels: Vec<String>,
-    /// Calibrated confidences on data that the model was not trained on.
+    /// Calibrated confidences on data that the model was not trained on; of extraction, one for
+    /// each text, with label 0.
     pub scores: Vec<Score>,
     /// Logits are divided by it before the softmax.
     pub temperature: f32,
@@ -48,17 +50,6 @@ pub struct TaskSpec {
     pub curve: Vec<(f32, f32)>,
     /// Measured quality, as the package's maker reports it.
     pub metrics: BTreeMap<String, serde_json::Value>,
-}
-
-/// One calibration score.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Score {
-    /// Calibrated confidence, 0 to 1.
-    pub confidence: f32,
-    /// Whether the prediction was right.
-    pub correct: bool,
-    /// The predicted label; 0 for extraction, where a score stands for a whole text.
-    pub label: usize,
 }
 
 /// How well confidence and truth agreed, as the package's maker measured it.
@@ -73,6 +64,20 @@ pub struct Reliability {
     /// Mean confidence, share of right ones and number of predictions of each bin.
     #[serde(default)]
     pub bins: Vec<(f32, f32, usize)>,
+}
+
+impl From<&landfall_calibration::Reliability> for Reliability {
+    #[expect(clippy::cast_possible_truncation, reason = "shares, for people")]
+    fn from(of: &landfall_calibration::Reliability) -> Reliability {
+        let bin =
+            |bin: &landfall_calibration::Bin| (bin.confidence as f32, bin.accuracy as f32, bin.n);
+        Reliability {
+            n: of.n,
+            ece: of.ece as f32,
+            brier: of.brier as f32,
+            bins: of.bins.iter().map(bin).collect(),
+        }
+    }
 }
 
 /// The content of a calibration file.

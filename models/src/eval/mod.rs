@@ -5,14 +5,18 @@
 //! Outer punctuation of a labelled span does not count, as the engine never returns it.
 //! Every bad line is reported before anything is measured.
 
+mod counts;
 mod input;
 mod metrics;
+mod tokens;
 
+pub use counts::{Interval, LabelMetrics};
 pub use input::{BadLine, Example, Gold, GoldSpan, InputError, parse};
-pub use metrics::{LabelMetrics, OUT_OF_SCOPE, Report};
+pub use metrics::{OUT_OF_SCOPE, Report};
+pub use tokens::TokenMetrics;
 
 use crate::engine::{Engine, EngineError, TaskSpec, View, trimmed};
-use metrics::Tally;
+use metrics::{Labelled, Spanned, Tally};
 use std::collections::BTreeSet;
 
 /// Runs `task` on all examples. `progress` is called after each with the number done.
@@ -34,14 +38,20 @@ pub fn evaluate(
     for (done, example) in examples.iter().enumerate() {
         let view = engine.run(&example.text, &[&task.name])?.remove(0);
         match (&example.gold, view) {
-            (Gold::Label(gold), View::Label { label, familiar, .. }) => {
-                tally.label(gold.as_deref(), &task.labels[label], familiar);
+            (Gold::Label(gold), View::Label { label, confidence, familiarity, familiar, .. }) => {
+                let (gold, best) = (gold.clone(), task.labels[label].clone());
+                tally.label(Labelled { gold, best, confidence, familiarity, familiar });
             }
-            (Gold::Spans(gold), View::Spans { spans, .. }) => {
+            (Gold::Spans(gold), View::Spans { spans, confidence }) => {
                 let found = spans
                     .into_iter()
                     .map(|span| (span.start, span.end, task.labels[span.label].clone()));
-                tally.spans(&without_punctuation(gold, &example.text), found.collect());
+                tally.spans(&Spanned {
+                    text: &example.text,
+                    gold: without_punctuation(gold, &example.text),
+                    found: found.collect(),
+                    confidence,
+                });
             }
             (Gold::Label(_), View::Spans { .. }) | (Gold::Spans(_), View::Label { .. }) => {
                 unreachable!("lines were parsed for the kind of this task")

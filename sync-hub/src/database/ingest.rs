@@ -203,9 +203,10 @@ fn insert_outcome(
         .prepare_cached(
             "INSERT INTO outcome (device, epoch, seq, received_ms, task, caller_id, at_ms,
                  mechanism, mechanism_name, status, reason, escalation_seq, decision,
-                 confidence_bp, package, config, decide_us, text, text_bytes, meta)
+                 confidence_bp, package, config, decide_us, read, fields_left_out, text,
+                 text_bytes, masking, meta)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                 ?18, ?19, ?20)
+                 ?18, ?19, ?20, ?21, ?22, ?23)
              ON CONFLICT (device, epoch, seq) DO NOTHING",
         )?
         .execute(params![
@@ -226,8 +227,11 @@ fn insert_outcome(
             outcome.package.to_string(),
             outcome.config.to_string(),
             outcome.decide_us,
+            outcome.read.as_ref().map(|read| views::read(read).to_string()),
+            outcome.fields_left_out,
             text,
             text_bytes,
+            outcome.masking.map(views::masking),
             views::meta(&outcome.meta).to_string(),
         ])?;
     totals.outcomes += inserted as u64;
@@ -311,6 +315,9 @@ fn insert_event(tx: &Connection, place: Place, event: &Event) -> rusqlite::Resul
         Event::Expired { ticket } => {
             expire(tx, place.device, *ticket)?;
             ("expired", json!({ "ticket": ticket.to_string() }))
+        }
+        Event::Trouble { at_ms, detail } => {
+            ("trouble", json!({ "at": views::time(number(*at_ms)), "detail": detail }))
         }
     };
     tx.prepare_cached(

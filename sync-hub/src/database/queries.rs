@@ -301,7 +301,8 @@ pub fn outcomes(connection: &Connection, wanted: &Page) -> rusqlite::Result<Rows
     let sql = format!(
         "SELECT outcome.id, device.name, epoch, seq, task, caller_id, at_ms, received_ms,
              mechanism, mechanism_name, status, reason, escalation_seq, decision, confidence_bp,
-             package, outcome.config, decide_us, text, text_bytes, meta
+             package, outcome.config, decide_us, text, text_bytes, meta, read, fields_left_out,
+             masking
          FROM outcome JOIN device ON device.id = outcome.device
          WHERE outcome.id < ?1 AND {filter}
          ORDER BY outcome.id DESC LIMIT ?4"
@@ -343,6 +344,9 @@ fn outcome(row: &Row<'_>) -> rusqlite::Result<OutcomeView> {
         text_cut: is_cut(text.as_deref(), row.get(19)?),
         text,
         meta: parsed(row, 20)?,
+        read: parsed(row, 21)?,
+        fields_left_out: row.get(22)?,
+        masking: row.get(23)?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use landfall_wire::id::Confidence;
 use landfall_wire::record::{
-    Decision, EscalationReason, LossReason, Mechanism, RedactedText, TaskKind,
+    Decision, EscalationReason, LossReason, Masking, Mechanism, Read, RedactedText, TaskKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -52,6 +52,25 @@ pub fn reason(reason: &EscalationReason) -> String {
         EscalationReason::Rule(name) => format!("rule {name}"),
         EscalationReason::Audit => "audit".to_owned(),
         EscalationReason::ModelUnavailable(why) => format!("model unavailable: {why}"),
+    }
+}
+
+/// How much of the text the model read.
+pub fn read(read: &Read) -> Value {
+    json!({
+        "words": read.words,
+        "words_blank": read.words_blank,
+        "pieces": read.pieces,
+        "windows": read.windows,
+    })
+}
+
+/// What masked a text, in a word.
+pub fn masking(masking: Masking) -> &'static str {
+    match masking {
+        Masking::Patterns => "patterns",
+        Masking::PatternsAndModel { .. } => "patterns-and-model",
+        Masking::ModelUnavailable => "model-unavailable",
     }
 }
 
@@ -136,10 +155,18 @@ pub struct OutcomeView {
     pub config: String,
     /// Time to decide.
     pub decide_ms: f64,
+    /// How much of the text the model read: `{"words", "words_blank", "pieces", "windows"}`;
+    /// `null` if it was not asked.
+    pub read: Option<Value>,
+    /// Fields of the answer that found no room in the record.
+    pub fields_left_out: u32,
     /// The text, if it left the device.
     pub text: Option<String>,
     /// Whether the text was cut.
     pub text_cut: bool,
+    /// What masked the text or the values that left: `patterns`, `patterns-and-model`,
+    /// `model-unavailable`.
+    pub masking: Option<String>,
     /// Metadata, as pairs.
     pub meta: Value,
 }
@@ -275,7 +302,7 @@ pub struct TaskView {
 pub struct EventView {
     /// When it was committed here.
     pub received_at: String,
-    /// `started`, `task`, `store-replaced`, `expired`.
+    /// `started`, `task`, `store-replaced`, `expired`, `trouble`.
     pub kind: String,
     /// What it says.
     pub detail: Value,

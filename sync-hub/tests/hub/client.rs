@@ -5,8 +5,8 @@ use landfall_wire::frame::{Batch, Frame, Hello, Position, Welcome};
 use landfall_wire::id::{Confidence, Epoch, ShortDigest, Ticket};
 use landfall_wire::limits::PACKET_BYTES_MAX;
 use landfall_wire::record::{
-    Decision, Escalation, EscalationReason, Event as DeviceEvent, Mechanism, Outcome, Record,
-    RedactedText, StreamId, TaskKind, Verdict,
+    Decision, Escalation, EscalationReason, Event as DeviceEvent, Masking, Mechanism, Outcome,
+    Read, Record, RedactedText, StreamId, TaskKind, Verdict,
 };
 use rumqttc::mqttbytes::v4::Packet;
 use rumqttc::{
@@ -182,6 +182,9 @@ pub(crate) fn outcome(seq: u64, text: &str) -> Record {
         package: ShortDigest::default(),
         config: ShortDigest::default(),
         decide_us: 1_900,
+        read: Some(Read { words: 3, words_blank: 0, pieces: 5, windows: 1 }),
+        fields_left_out: 0,
+        masking: Some(Masking::PatternsAndModel { spans: 0 }),
         text: Some(RedactedText::new(text)),
         meta: vec![("asset".into(), "P-101".into())],
     })

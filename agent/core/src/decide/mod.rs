@@ -18,6 +18,7 @@ pub(crate) struct Bench<'a> {
 }
 
 /// What a model says of its best label.
+#[derive(Clone, Copy)]
 struct Best {
     at: usize,
     confidence: f32,
@@ -137,10 +138,14 @@ impl Bench<'_> {
         Ok(Opinion {
             answer: Answer::Label(label.clone()),
             confidence: Confidence::from_probability(best.confidence),
-            threshold: self.calibration.threshold(best.at),
+            threshold: self.threshold(best.at),
             familiar: best.familiar,
             candidates,
         })
+    }
+
+    fn threshold(&self, label: usize) -> Option<Confidence> {
+        self.calibration.threshold(label).map(Confidence::from_basis_points)
     }
 
     fn extracted(
@@ -161,7 +166,7 @@ impl Bench<'_> {
         Ok(Opinion {
             answer: Answer::Fields(Spans::new(spans)),
             confidence: Confidence::from_probability(confidence),
-            threshold: self.calibration.threshold(0),
+            threshold: self.threshold(0),
             familiar: true,
             candidates: Vec::new(),
         })
@@ -174,7 +179,15 @@ fn judgement(
     candidates: Vec<(String, Confidence)>,
 ) -> Judgement {
     let mechanism = Mechanism::Model;
-    Judgement { mechanism, ruling: Ruling::Answered, answer, confidence, candidates, reason: None }
+    Judgement {
+        mechanism,
+        ruling: Ruling::Answered,
+        answer,
+        confidence,
+        candidates,
+        reason: None,
+        read: None,
+    }
 }
 
 fn limit(reason: &str) -> String {

@@ -218,3 +218,14 @@ fn labels_have_their_own_thresholds() {
         "label 1 never is"
     );
 }
+
+/// The record and the threshold round alike.
+#[test]
+fn confidence_is_rounded_in_one_way() {
+    for step in 0..=100_003 {
+        let p = step as f32 / 100_003.0;
+        let recorded = Confidence::from_probability(p).basis_points();
+        assert_eq!(recorded, crate::calibrate::basis_points(p), "{p}");
+    }
+    assert_eq!(crate::calibrate::basis_points(f32::NAN), 0);
+}

@@ -1,18 +1,22 @@
 //! What may leave the device, masked.
 //!
 //! A text is taken apart into pieces that stay and pieces that are masked: built-in patterns for
-//! personal data and identifiers, and the site's own. Masks such as `<email>` in the input count
-//! as masks already.
+//! personal data and identifiers, the site's own, and what a model found beside them. Masks such
+//! as `<email>` in the input count as masks already.
 //!
 //! Invariants: redacting twice changes nothing; a value cut out of the text is masked wherever
-//! the whole text is, so that half a phone number does not slip through as a field.
+//! the whole text is, so that half a phone number does not slip through as a field; a model only
+//! ever adds masks: the patterns see the text as if it were not there, and then once more what it
+//! left.
 
+mod model;
 mod patterns;
 #[cfg(test)]
 mod tests;
 
 use crate::judgement::char_offsets;
 use crate::pattern::{self, PatternError};
+pub use model::{ModelMasks, ModelSpan};
 pub use patterns::Kind;
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -139,18 +143,34 @@ impl Redactor {
 
     /// Takes `text` apart.
     pub fn redact<'a>(&self, text: &'a str) -> Redacted<'a> {
-        let mut pieces = masked_already(text);
+        self.redact_with(text, &[])
+    }
+
+    /// Takes `text` apart, masking what a model found in it too.
+    pub fn redact_with<'a>(&self, text: &'a str, found: &[ModelSpan]) -> Redacted<'a> {
+        let masked = self.mask(text, masked_already(text)).and_then(|pieces| {
+            if found.is_empty() {
+                Some(pieces)
+            } else {
+                self.mask(text, model::cover(text, pieces, found))
+            }
+        });
+        let withheld = || vec![Piece { bytes: 0..text.len(), mask: Some("<withheld>".to_owned()) }];
+        Redacted { text, pieces: masked.unwrap_or_else(withheld) }
+    }
+
+    /// Masks what the patterns find in the pieces that stay; `None` if that does not come to rest.
+    fn mask(&self, text: &str, mut pieces: Vec<Piece>) -> Option<Vec<Piece>> {
         for _ in 0..ROUNDS_MAX {
             let before = pieces.len();
             for (mask, regex) in &self.masks {
                 pieces = split(text, pieces, mask, regex);
             }
             if pieces.len() == before {
-                return Redacted { text, pieces };
+                return Some(pieces);
             }
         }
-        let whole = Piece { bytes: 0..text.len(), mask: Some("<withheld>".to_owned()) };
-        Redacted { text, pieces: vec![whole] }
+        None
     }
 }
 

@@ -149,3 +149,75 @@ proptest! {
         prop_assert!(redacted.text().contains(&value), "{value} not in {}", redacted.text());
     }
 }
+
+fn found(spans: &[(&str, u32, u32)]) -> Vec<ModelSpan> {
+    let span = |(label, start, end): &(&str, u32, u32)| ModelSpan {
+        label: (*label).to_owned(),
+        start: *start,
+        end: *end,
+    };
+    spans.iter().map(span).collect()
+}
+
+#[test]
+fn what_a_model_found_is_masked_beside_the_patterns() {
+    let text = "é Jansen of P-101 call 555-123-4567 now";
+    #[rustfmt::skip]
+    let cases: &[(&[(&str, u32, u32)], &str)] = &[
+        (&[], "é Jansen of P-101 call <phone> now"),
+        (&[("Person", 2, 8), ("asset_id", 12, 17)], "é <person> of <asset-id> call <phone> now"),
+        // Half a number, a span over a pattern's, one beyond the text, one that is empty.
+        (&[("Person", 23, 27)], "é Jansen of P-101 call <phone> now"),
+        (&[("Person", 18, 39)], "é Jansen of P-101 <person><phone><person>"),
+        (&[("Person", 36, 900), ("Person", 5, 5), ("Person", 9, 2)], "é Jansen of P-101 call <phone> <person>"),
+        // One inside another, and one that overlaps it.
+        (&[("Person", 2, 8), ("Part", 4, 6), ("Part", 6, 11)], "é <person><part> P-101 call <phone> now"),
+        (&[("日本", 2, 8)], "é <masked> of P-101 call <phone> now"),
+        (&[("A label that is far too long", 2, 8)], "é <a-label-that-is-far-> of P-101 call <phone> now"),
+    ];
+    let redactor = Redactor::default();
+    for (spans, want) in cases {
+        let got = redactor.redact_with(text, &found(spans)).text();
+        assert_eq!(got, *want, "{spans:?}");
+        assert_eq!(redactor.redact(&got).text(), got, "redacting again changes nothing");
+    }
+}
+
+proptest! {
+    /// A model adds masks and takes none away, whatever it says it found.
+    #[test]
+    fn a_model_only_adds_masks(
+        text in "([0-9]{1,8}|[a-z]{1,3}|[ .:@<>+()é-]|DE12|Mr |<email>|::|berth ){0,30}",
+        spans in prop::collection::vec((0..80u32, 0..80u32), 0..8),
+    ) {
+        let spans: Vec<ModelSpan> =
+            spans.iter().flat_map(|&(start, end)| found(&[("Person", start, end)])).collect();
+        let plain = all().redact(&text);
+        let masked = all().redact_with(&text, &spans);
+        let shown = |redacted: &Redacted<'_>| -> Vec<bool> {
+            let stays = |at: usize| {
+                redacted.pieces.iter().any(|p| p.mask.is_none() && p.bytes.contains(&at))
+            };
+            (0..text.len()).map(stays).collect()
+        };
+        let (plain, masked_shown) = (shown(&plain), shown(&masked));
+        prop_assert!(plain.iter().zip(&masked_shown).all(|(plain, masked)| *plain || !masked));
+        let offsets = char_offsets(&text);
+        for span in &spans {
+            let byte = |at: u32| offsets.get(at as usize).copied().unwrap_or(text.len());
+            for at in byte(span.start)..byte(span.end) {
+                prop_assert!(!masked_shown[at], "byte {at} of {text} is shown");
+            }
+        }
+        prop_assert_eq!(masked.bytes(), text.len());
+        let once = masked.text();
+        prop_assert_eq!(all().redact(&once).text(), once);
+    }
+}
+
+impl Redacted<'_> {
+    /// Bytes of the text that the pieces stand for.
+    fn bytes(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.bytes.len()).sum()
+    }
+}

@@ -8,7 +8,7 @@ use crate::calibrate::{Accept, Calibration, Score};
 use crate::decide::Bench;
 use crate::guard::Guard;
 use crate::judgement::{Answer, Judgement, Ruling};
-use crate::redact::{Leave, Redactor};
+use crate::redact::{Leave, ModelMasks, Redactor};
 use crate::request::{ModelView, Request};
 use crate::rules::{Action, Rule, Rules};
 use landfall_wire::id::{Confidence, TaskName};
@@ -164,6 +164,7 @@ impl TaskPolicy {
                 confidence: Confidence::default(),
                 candidates: Vec::new(),
                 reason: Some(reason),
+                read: None,
             });
         }
         let rule = self.settings.rules.decide(request);
@@ -188,9 +189,27 @@ impl TaskPolicy {
         bench.decide(view, request.text.chars().count(), draw)
     }
 
-    /// What is kept of a decision: redacted, and fitted to the limits of a record.
-    pub fn record(&self, request: &Request, judgement: &Judgement, stamp: Stamp) -> Entry {
-        record::entry(&self.settings, request, judgement, stamp)
+    /// Whether text of this request, or a part of it, may leave the device: then a model that
+    /// finds what to mask is worth asking.
+    pub fn lets_text_leave(&self, request: &Request, before: &Before) -> bool {
+        let leave = &self.settings.leave;
+        let is_refused =
+            matches!(before, Before::Decided(Judgement { mechanism: Mechanism::Guard(_), .. }));
+        (leave.text || !leave.fields.is_empty())
+            && !is_refused
+            && !self.settings.guard.withholds(&request.text)
+    }
+
+    /// What is kept of a decision: redacted, and fitted to the limits of a record. `masks` is
+    /// what a model found to mask beside the patterns.
+    pub fn record(
+        &self,
+        request: &Request,
+        judgement: &Judgement,
+        masks: &ModelMasks,
+        stamp: Stamp,
+    ) -> Entry {
+        record::entry(&self.settings, request, judgement, masks, stamp)
     }
 
     fn ruled(&self, rule: &Rule) -> Judgement {
@@ -216,6 +235,7 @@ impl TaskPolicy {
             confidence,
             candidates: Vec::new(),
             reason,
+            read: None,
         }
     }
 }

@@ -3,13 +3,14 @@
 
 use super::TaskSettings;
 use crate::judgement::{Answer, Judgement, Ruling};
-use crate::redact::Redacted;
+use crate::redact::{ModelMasks, Redacted};
 use crate::reply::Reply;
 use crate::request::Request;
 use landfall_wire::id::ShortDigest;
 use landfall_wire::limits::CALLER_ID_BYTES_MAX;
 use landfall_wire::record::{
-    Decision, Escalation, EscalationReason, Mechanism, Outcome, Record, RedactedText, Verdict, cut,
+    Decision, Escalation, EscalationReason, Masking, Mechanism, Outcome, Record, RedactedText,
+    Verdict, cut,
 };
 
 /// Facts of one decision that only the shell knows.
@@ -42,9 +43,10 @@ pub(super) fn entry(
     settings: &TaskSettings,
     request: &Request,
     judgement: &Judgement,
+    masks: &ModelMasks,
     stamp: Stamp,
 ) -> Entry {
-    let leaving = Leaving::of(settings, request, judgement);
+    let leaving = Leaving::of(settings, request, judgement, masks);
     let outcome = Outcome {
         task: settings.name.clone(),
         caller_id: request.caller_id.as_deref().map(|id| cut(id, CALLER_ID_BYTES_MAX).to_owned()),
@@ -59,7 +61,10 @@ pub(super) fn entry(
         },
         config: stamp.config,
         decide_us: stamp.decide_us,
+        read: judgement.read,
+        fields_left_out: 0,
         text: leaving.text.clone(),
+        masking: leaving.masking,
         meta: leaving.meta.clone(),
     };
     let escalation = match &judgement.ruling {
@@ -76,26 +81,34 @@ pub(super) fn entry(
 /// What may leave of one request and its answer.
 struct Leaving {
     text: Option<RedactedText>,
+    masking: Option<Masking>,
     meta: Vec<(String, String)>,
     decision: Option<Decision>,
 }
 
 impl Leaving {
-    fn of(settings: &TaskSettings, request: &Request, judgement: &Judgement) -> Leaving {
+    fn of(
+        settings: &TaskSettings,
+        request: &Request,
+        judgement: &Judgement,
+        masks: &ModelMasks,
+    ) -> Leaving {
         let allowed = &settings.leave;
         let is_refused = matches!(judgement.mechanism, Mechanism::Guard(_));
         if is_refused || settings.guard.withholds(&request.text) {
             let decision = judgement.answer.as_ref().map(|answer| decision(answer, |_| None));
-            return Leaving { text: None, meta: Vec::new(), decision };
+            return Leaving { text: None, masking: None, meta: Vec::new(), decision };
         }
         let needs_text = allowed.text || !allowed.fields.is_empty();
-        let redacted = needs_text.then(|| settings.redactor.redact(&request.text));
+        let redacted =
+            needs_text.then(|| settings.redactor.redact_with(&request.text, masks.spans()));
         let value_of = |label: &str| redacted.as_ref().filter(|_| allowed.fields.contains(label));
         Leaving {
             text: redacted
                 .as_ref()
                 .filter(|_| allowed.text)
                 .map(|redacted| RedactedText::new(&redacted.text())),
+            masking: redacted.as_ref().map(|_| masks.masking()),
             meta: allowed.meta(&request.meta, &settings.redactor),
             decision: judgement.answer.as_ref().map(|answer| decision(answer, value_of)),
         }

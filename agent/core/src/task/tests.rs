@@ -1,12 +1,13 @@
 use super::*;
 use crate::guard::{GuardSpec, TopicAction, TopicSpec};
-use crate::judgement::{ANSWER_SPANS_MAX, CANDIDATES_MAX};
+use crate::judgement::{CANDIDATES_MAX, KEPT_SPANS_MAX};
+use crate::redact::{ModelMasks, ModelSpan};
 use crate::reply::{REPLY_BYTES_MAX, Status};
 use crate::request::{FieldView, META_ENTRIES_MAX};
 use crate::rules::RuleSpec;
 use landfall_wire::id::ShortDigest;
 use landfall_wire::limits::CALLER_ID_BYTES_MAX;
-use landfall_wire::record::{Decision, Record, Verdict};
+use landfall_wire::record::{Decision, Masking, Record, Verdict};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -106,7 +107,7 @@ fn decide(policy: &TaskPolicy, request: &Request, view: ModelView) -> Entry {
         Before::Decided(judgement) => judgement,
         Before::AskModel => policy.after_model(request, Ok(view), 0),
     };
-    policy.record(request, &judgement, STAMP)
+    policy.record(request, &judgement, &ModelMasks::Off, STAMP)
 }
 
 #[test]
@@ -296,7 +297,7 @@ fn the_worst_case_fits() {
         end: u32::try_from(request.text.chars().count()).unwrap(),
         confidence: 0.9,
     };
-    let many = (0..2 * ANSWER_SPANS_MAX).map(field).collect();
+    let many = (0..2 * KEPT_SPANS_MAX).map(field).collect();
     let views = [
         (TaskKind::Extraction, Ok(ModelView::Spans { spans: many, confidence: 0.1 })),
         (
@@ -314,17 +315,23 @@ fn the_worst_case_fits() {
     let model = views.into_iter().map(|(kind, view)| {
         let policy = make(kind, Rules::default());
         let judgement = policy.after_model(&request, view, 0);
-        policy.record(&request, &judgement, STAMP)
+        policy.record(&request, &judgement, &ModelMasks::Off, STAMP)
     });
     let ruled = decide(&make(TaskKind::Classification, rules), &request, view(0.5));
     for entry in model.chain([ruled]) {
         assert!(entry.reply.candidates.len() <= CANDIDATES_MAX);
         if let Some(Answer::Fields(fields)) = &entry.reply.answer {
-            assert_eq!(fields.len() + fields.dropped as usize, 2 * ANSWER_SPANS_MAX);
+            assert_eq!((fields.len(), fields.dropped), (2 * KEPT_SPANS_MAX, 0));
+            let Some(Answer::Fields(kept)) = entry.reply.kept().answer else { panic!() };
+            assert!(kept.len() <= KEPT_SPANS_MAX);
+            assert_eq!(kept.len() + kept.dropped as usize, 2 * KEPT_SPANS_MAX);
+            let Some(Decision::Fields(recorded)) = &entry.outcome.decision else { panic!() };
+            let left_out = entry.outcome.fields_left_out as usize;
+            assert_eq!(recorded.len() + left_out, 2 * KEPT_SPANS_MAX, "the record says it");
         }
-        let reply = postcard::to_stdvec(&entry.reply).unwrap();
+        let reply = postcard::to_stdvec(&entry.reply.kept()).unwrap();
         assert!(reply.len() <= REPLY_BYTES_MAX, "{} bytes", reply.len());
-        assert_eq!(postcard::from_bytes(&reply), Ok(entry.reply));
+        assert_eq!(postcard::from_bytes(&reply), Ok(entry.reply.kept()));
         Record::Outcome(entry.outcome).encode().unwrap();
         Record::Escalation(entry.escalation.unwrap()).encode().unwrap();
     }
@@ -365,4 +372,43 @@ proptest! {
             prop_assert!(!format!("{record:?}").contains(&secret), "{record:?}");
         }
     }
+}
+
+/// What a model found is masked in text and fields, and the record says what masked.
+#[test]
+fn masks_of_a_model_are_applied_and_recorded() {
+    let policy = extractor();
+    let text = "pump of Jansen leaks";
+    let request = request(text);
+    let judgement = policy.after_model(&request, Ok(spans(&[("Item", 0, 4), ("Item", 8, 14)])), 0);
+    let found = ModelSpan { label: "Person".to_owned(), start: 8, end: 14 };
+    let cases = [
+        (ModelMasks::Off, "Jansen", Masking::Patterns),
+        (ModelMasks::Unavailable, "Jansen", Masking::ModelUnavailable),
+        (ModelMasks::Found(vec![found]), "<person>", Masking::PatternsAndModel { spans: 1 }),
+    ];
+    for (masks, value, masking) in cases {
+        let entry = policy.record(&request, &judgement, &masks, STAMP);
+        assert_eq!(entry.outcome.masking, Some(masking));
+        let Some(Decision::Fields(fields)) = &entry.outcome.decision else { panic!() };
+        let values: Vec<&str> = fields.iter().map(|field| field.value.as_str()).collect();
+        assert_eq!(values, ["pump", value]);
+        assert_eq!(entry.reply.fields(text).unwrap()[1].value, "Jansen", "the caller's own");
+    }
+}
+
+#[test]
+fn a_model_is_asked_for_masks_only_where_text_leaves() {
+    let policy = TaskPolicy::new(settings(), &classification()).unwrap();
+    let asks = |policy: &TaskPolicy, text: &str| {
+        let request = request(text);
+        policy.lets_text_leave(&request, &policy.before_model(&request))
+    };
+    assert!(asks(&policy, "pump makes noise"));
+    assert!(!asks(&policy, " "), "the guard refused it");
+    let leave = Leave { meta: set(["asset"]), ..Leave::default() };
+    let closed = TaskPolicy::new(TaskSettings { leave, ..settings() }, &classification()).unwrap();
+    assert!(!asks(&closed, "pump makes noise"), "nothing but metadata leaves");
+    let entry = decide(&closed, &request("pump makes noise"), view(0.9));
+    assert_eq!((entry.outcome.text, entry.outcome.masking), (None, None));
 }

@@ -52,6 +52,9 @@ fn entry(number: u64, ttl_secs: Option<u32>) -> Entry {
         package: ShortDigest::default(),
         config: ShortDigest::default(),
         decide_us: 1,
+        read: None,
+        fields_left_out: 0,
+        masking: None,
         text: text.clone(),
         meta: vec![],
     };
@@ -73,6 +76,7 @@ fn entry(number: u64, ttl_secs: Option<u32>) -> Entry {
         confidence: Confidence::CERTAIN,
         candidates: vec![],
         reason: Some(number.to_string()),
+        read: None,
     };
     Entry { outcome, escalation, reply }
 }

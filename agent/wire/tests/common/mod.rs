@@ -2,8 +2,8 @@
 
 use landfall_wire::id::{Confidence, Epoch, ShortDigest, TaskName, Ticket};
 use landfall_wire::record::{
-    Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Mechanism,
-    Outcome, Record, RedactedText, StreamId, TaskKind, Verdict,
+    Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Masking,
+    Mechanism, Outcome, Read, Record, RedactedText, StreamId, TaskKind, Verdict,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -63,7 +63,16 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     ];
     let what = (task(), option::of(".{0,32}"), any::<u64>(), mechanism, verdict);
     let answer = (option::of(decision()), confidence(), digest(), digest(), any::<u32>());
-    (what, answer, text(), meta()).prop_map(|(what, answer, text, meta)| Outcome {
+    let read = any::<(u32, u32, u32, u32)>().prop_map(|(words, words_blank, pieces, windows)| {
+        Read { words, words_blank, pieces, windows }
+    });
+    let masking = prop_oneof![
+        Just(Masking::Patterns),
+        any::<u32>().prop_map(|spans| Masking::PatternsAndModel { spans }),
+        Just(Masking::ModelUnavailable),
+    ];
+    let told = (option::of(read), any::<u32>(), option::of(masking));
+    (what, answer, told, text(), meta()).prop_map(|(what, answer, told, text, meta)| Outcome {
         task: what.0,
         caller_id: what.1,
         at_ms: what.2,
@@ -74,7 +83,10 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         package: answer.2,
         config: answer.3,
         decide_us: answer.4,
+        read: told.0,
+        fields_left_out: told.1,
         text,
+        masking: told.2,
         meta,
     })
 }
@@ -121,6 +133,7 @@ fn event() -> impl Strategy<Value = Event> {
             Event::StoreReplaced { old: old.map(Epoch), salvaged, detail }
         }),
         ticket().prop_map(|ticket| Event::Expired { ticket }),
+        (any::<u64>(), ".{0,600}").prop_map(|(at_ms, detail)| Event::Trouble { at_ms, detail }),
     ]
 }
 

@@ -3,8 +3,8 @@
 use landfall_wire::frame::{Batch, Frame, Hello, Position, Welcome};
 use landfall_wire::id::{Confidence, Epoch, ShortDigest, Ticket};
 use landfall_wire::record::{
-    Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Mechanism,
-    Outcome, Record, RedactedText, StreamId, TaskKind, Verdict,
+    Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Masking,
+    Mechanism, Outcome, Read, Record, RedactedText, StreamId, TaskKind, Verdict,
 };
 
 const EPOCH: Epoch = Epoch(0x00f1_e2d3_c4b5_a697);
@@ -30,6 +30,7 @@ pub(crate) fn about(record: &Record) -> &'static str {
             Event::Task { .. } => "Record::Event, Task",
             Event::StoreReplaced { .. } => "Record::Event, StoreReplaced",
             Event::Expired { .. } => "Record::Event, Expired",
+            Event::Trouble { .. } => "Record::Event, Trouble",
         },
         Record::Loss(loss) => match loss.reason {
             LossReason::Shed => "Record::Loss, shed",
@@ -51,6 +52,7 @@ fn fields() -> Decision {
         confidence: confidence(bp),
     };
     Decision::Fields(vec![
+        field("Item", "HP brg", 2, 8, 8_800),
         field("Item", "brg", 5, 8, 9_120),
         field("Observation", "überhitzt", 9, 18, 300),
     ])
@@ -68,7 +70,10 @@ fn outcome(mechanism: Mechanism, verdict: Verdict, decision: Option<Decision>) -
         package: ShortDigest([1, 2, 3, 4, 5, 6, 7, 8]),
         config: ShortDigest([0xff; 8]),
         decide_us: 1_900,
+        read: None,
+        fields_left_out: 0,
         text: None,
+        masking: None,
         meta: vec![("asset".to_owned(), "PUMP-3".to_owned())],
     }
 }
@@ -114,9 +119,22 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
     let answered = |mechanism, decision| outcome(mechanism, Verdict::Answered, Some(decision));
     let guard = Mechanism::Guard("text is empty".to_owned());
     let rule = Mechanism::Rule("leak".to_owned());
+    let long = Outcome {
+        read: Some(Read { words: 3_000, words_blank: 2, pieces: 4_100, windows: 43 }),
+        fields_left_out: 310,
+        masking: Some(Masking::PatternsAndModel { spans: 17 }),
+        ..answered(Mechanism::Model, fields())
+    };
+    let badly_masked = Outcome {
+        text: Some(RedactedText::new("<email>")),
+        masking: Some(Masking::ModelUnavailable),
+        ..answered(Mechanism::Rule("leak".to_owned()), Decision::OutOfScope)
+    };
     let anonymous = Outcome {
         caller_id: None,
+        read: Some(Read { words: 4, words_blank: 0, pieces: 9, windows: 1 }),
         text: Some(RedactedText::new("HYD HOSE L/H u/s")),
+        masking: Some(Masking::Patterns),
         meta: vec![],
         ..answered(Mechanism::Model, Decision::OutOfScope)
     };
@@ -136,6 +154,8 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
     vec![
         ("outcome-rule", Record::Outcome(answered(rule, Decision::Label("Leaking".to_owned())))),
         ("outcome-fields", Record::Outcome(answered(Mechanism::Model, fields()))),
+        ("outcome-long", Record::Outcome(long)),
+        ("outcome-masking-unavailable", Record::Outcome(badly_masked)),
         ("outcome-out-of-scope", Record::Outcome(anonymous)),
         ("outcome-refused", Record::Outcome(outcome(guard, Verdict::Refused, None))),
         ("outcome-low-confidence", Record::Outcome(escalated(EscalationReason::LowConfidence, 7))),
@@ -171,6 +191,13 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
         (
             "event-expired",
             Record::Event(Event::Expired { ticket: Ticket { epoch: EPOCH, seq: 1 } }),
+        ),
+        (
+            "event-trouble",
+            Record::Event(Event::Trouble {
+                at_ms: AT_MS,
+                detail: "the model that masks text failed".to_owned(),
+            }),
         ),
         ("loss-shed", loss(StreamId::Outcome, LossReason::Shed)),
         ("loss-damaged", loss(StreamId::Answer, LossReason::Damaged)),

@@ -75,8 +75,13 @@ CREATE TABLE outcome (
     package        TEXT NOT NULL,
     config         TEXT NOT NULL,
     decide_us      INTEGER NOT NULL,
+    -- JSON: words, words_blank, pieces, windows; null if no model was asked.
+    read           TEXT,
+    fields_left_out INTEGER NOT NULL,
     text           TEXT,
     text_bytes     INTEGER,
+    -- What masked the text that left: 'patterns', 'patterns-and-model', 'model-unavailable'.
+    masking        TEXT,
     meta           TEXT NOT NULL,
     UNIQUE (device, epoch, seq)
 ) STRICT;

@@ -32,7 +32,8 @@ pub(in crate::web) async fn outcomes(
     html.push_str("<button>Show</button></form>");
     html.push_str(
         "<div class=\"wide\"><table><thead><tr><th>Received<th>Device<th>Task<th>Text<th>Decision\
-         <th class=\"n\">Confidence<th>By<th>Status<th class=\"n\">ms</tr></thead><tbody>",
+         <th class=\"n\">Confidence<th>By<th>Status<th>Read\
+         <th class=\"n\">ms</tr></thead><tbody>",
     );
     for outcome in &found.rows {
         outcome_row(&mut html, outcome);
@@ -68,7 +69,21 @@ fn outcome_row(html: &mut String, outcome: &OutcomeView) {
         ),
         None => put!(html, "{}", Esc(&outcome.status)),
     }
-    put!(html, "<td class=\"n\">{:.1}</tr>", outcome.decide_ms);
+    put!(html, "<td>{}<td class=\"n\">{:.1}</tr>", Esc(read(outcome)), outcome.decide_ms);
+}
+
+/// What the model read, and what the record could not hold.
+fn read(outcome: &OutcomeView) -> String {
+    let count = |key: &str| outcome.read.as_ref()?.get(key)?.as_u64();
+    let mut text = match (count("words"), count("windows")) {
+        (Some(words), Some(0 | 1)) => format!("{words} words"),
+        (Some(words), Some(windows)) => format!("{words} words in {windows} passes"),
+        _ => String::new(),
+    };
+    if outcome.fields_left_out > 0 {
+        text.push_str(&format!("; {} fields not shown", outcome.fields_left_out));
+    }
+    text
 }
 
 pub(in crate::web) async fn escalations(

@@ -4,26 +4,38 @@
 //! the package's scores: predictions on texts that the model was not trained on, each with its
 //! calibrated confidence. Of all thresholds, the lowest is taken for which the share of wrong
 //! answers above it is at most `error_max`, with probability [`BOUND_CONFIDENCE`] over the draw
-//! of the scores.
+//! of the scores. Nothing is assumed of the confidence itself: a badly calibrated one answers
+//! less, and keeps the promise. What is assumed is that texts to come are like those of the
+//! scores.
 //!
-//! How: the Clopper-Pearson upper bound (Clopper and Pearson, Biometrika 26, 1934) at one
-//! threshold; fixed-sequence testing over thresholds (Angelopoulos et al., "Learn then Test",
-//! 2021, section 3): walk from the most confident score down and stop at the first threshold
-//! that fails, which costs no confidence. The walk cannot start at the first score, where the
-//! bound is close to 1, so it starts at four places, fixed by `error_max` alone, and each
-//! gets an equal part of the error probability.
+//! How: a threshold is tested by the exact binomial test, which is to say that the upper bound of
+//! Clopper and Pearson (Biometrika 26, 1934) of its share of wrong answers must not exceed
+//! `error_max`. Thresholds are tested in an order that is fixed before right and wrong are looked
+//! at, from the most confident down, up to the first that fails: fixed-sequence testing (Maurer,
+//! Hothorn and Lehmacher 1995; Bauer, Statistics in Medicine 10, 1991) controls the risk over all
+//! of them without a correction. Choosing a threshold by such tests is "Learn then Test"
+//! (Angelopoulos, Bates, Candès, Jordan and Lei 2021); the promise is of the kind of Bates et al.,
+//! "Distribution-free, risk-controlling prediction sets" (Journal of the ACM 68, 2021). The walk
+//! cannot start at the first score, where the bound is close to 1, so it starts at four places,
+//! found by counting scores alone, and each gets a quarter of the risk (Bonferroni).
 //!
 //! A label with [`LABEL_SCORES_MIN`] scores has its own threshold; the other labels share one,
 //! from their scores only. The promise holds for each of these groups.
 //!
 //! Confidence is compared in basis points, as it is recorded, so that a record explains itself.
 
-mod binomial;
-
-pub use binomial::error_bound;
-use landfall_wire::id::Confidence;
+use crate::binomial::{at_most, error_bound};
 use std::fmt;
 
+/// What a derived threshold rests on, in one line.
+pub const METHOD: &str = "Clopper-Pearson upper bound, fixed-sequence testing from four starts";
+/// Where it is described.
+pub const SOURCES: [&str; 4] = [
+    "Clopper and Pearson, Biometrika 26, 1934",
+    "Bauer, Statistics in Medicine 10, 1991",
+    "Angelopoulos et al., Learn then Test, 2021",
+    "Bates et al., Journal of the ACM 68, 2021",
+];
 /// Probability with which a derived threshold keeps its promise.
 pub const BOUND_CONFIDENCE: f64 = 0.90;
 /// Fewest scores for a label to have its own threshold: at `error_max` 0.10 it takes 142 to
@@ -61,12 +73,12 @@ pub struct Calibration {
 }
 
 /// Labels that share a threshold.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Group {
     /// The one label, or `None` for all that have no group of their own.
     pub label: Option<usize>,
-    /// The lowest confidence that is accepted; `None` accepts nothing.
-    pub threshold: Option<Confidence>,
+    /// The lowest confidence that is accepted, in basis points; `None` accepts nothing.
+    pub threshold: Option<u16>,
     /// How many scores it was derived from.
     pub scores: usize,
     /// How many of them it accepts.
@@ -88,8 +100,7 @@ impl Calibration {
         let groups = match accept {
             Accept::ErrorMax(error_max) => derive_groups(f64::from(error_max), scores),
             Accept::Threshold(threshold) => {
-                let threshold =
-                    (!threshold.is_nan()).then(|| Confidence::from_probability(threshold));
+                let threshold = (!threshold.is_nan()).then(|| basis_points(threshold));
                 vec![group(None, &sorted(scores.iter()), threshold)]
             }
         };
@@ -106,8 +117,8 @@ impl Calibration {
         &self.groups
     }
 
-    /// The lowest confidence at which `label` is accepted; `None` if it never is.
-    pub fn threshold(&self, label: usize) -> Option<Confidence> {
+    /// The lowest confidence at which `label` is accepted, in basis points; `None` if it never is.
+    pub fn threshold(&self, label: usize) -> Option<u16> {
         let own = self.groups.iter().find(|group| group.label == Some(label));
         own.or(self.groups.iter().find(|group| group.label.is_none()))?.threshold
     }
@@ -163,8 +174,27 @@ impl fmt::Display for Calibration {
     }
 }
 
+/// A probability in basis points; values outside 0 to 1 are clamped, NaN is 0.
+pub fn basis_points(p: f32) -> u16 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to 0..=10000 just before"
+    )]
+    let points = (p.clamp(0.0, 1.0) * 10_000.0).round() as u16;
+    points
+}
+
 fn derive_groups(error_max: f64, scores: &[Score]) -> Vec<Group> {
-    let own = |label: usize| scores.iter().filter(move |score| score.label == label);
+    let derive = |(label, ranked): (Option<usize>, Vec<Ranked>)| {
+        let threshold = lowest_threshold(error_max, &steps(&ranked), 1);
+        group(label, &ranked, threshold)
+    };
+    grouped(scores).into_iter().map(derive).collect()
+}
+
+/// The scores of each label that has enough of them, then those of all others; each sorted.
+pub(crate) fn grouped(scores: &[Score]) -> Vec<(Option<usize>, Vec<Ranked>)> {
     let mut labels: Vec<usize> = scores.iter().map(|score| score.label).collect();
     labels.sort_unstable();
     let large: Vec<usize> = labels
@@ -172,27 +202,26 @@ fn derive_groups(error_max: f64, scores: &[Score]) -> Vec<Group> {
         .filter(|scores_of_one| scores_of_one.len() >= LABEL_SCORES_MIN)
         .map(|scores_of_one| scores_of_one[0])
         .collect();
+    let own = |label: usize| scores.iter().filter(move |score| score.label == label);
     let rest = scores.iter().filter(|score| !large.contains(&score.label));
-    let derive = |label, scores: Vec<Ranked>| {
-        let threshold = lowest_threshold(error_max, &scores);
-        group(label, &scores, threshold)
-    };
-    let mut groups: Vec<Group> =
-        large.iter().map(|&label| derive(Some(label), sorted(own(label)))).collect();
-    groups.push(derive(None, sorted(rest)));
-    groups
+    large
+        .iter()
+        .map(|&label| (Some(label), sorted(own(label))))
+        .chain([(None, sorted(rest))])
+        .collect()
 }
 
+/// A score, its confidence in basis points.
 #[derive(Debug, Clone, Copy)]
-struct Ranked {
-    confidence: Confidence,
+pub(crate) struct Ranked {
+    confidence: u16,
     correct: bool,
 }
 
 /// Most confident first.
 fn sorted<'a>(scores: impl Iterator<Item = &'a Score>) -> Vec<Ranked> {
     let rank = |score: &Score| Ranked {
-        confidence: Confidence::from_probability(score.confidence),
+        confidence: basis_points(score.confidence),
         correct: score.correct,
     };
     let mut ranked: Vec<Ranked> = scores.map(rank).collect();
@@ -200,7 +229,7 @@ fn sorted<'a>(scores: impl Iterator<Item = &'a Score>) -> Vec<Ranked> {
     ranked
 }
 
-fn group(label: Option<usize>, ranked: &[Ranked], threshold: Option<Confidence>) -> Group {
+fn group(label: Option<usize>, ranked: &[Ranked], threshold: Option<u16>) -> Group {
     let accepted: Vec<&Ranked> = ranked
         .iter()
         .filter(|score| threshold.is_some_and(|threshold| score.confidence >= threshold))
@@ -210,23 +239,26 @@ fn group(label: Option<usize>, ranked: &[Ranked], threshold: Option<Confidence>)
 }
 
 /// One candidate threshold: what lies at or above it.
-struct Step {
-    threshold: Confidence,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    threshold: u16,
     accepted: usize,
     errors: usize,
 }
 
-fn lowest_threshold(error_max: f64, ranked: &[Ranked]) -> Option<Confidence> {
-    let steps = steps(ranked);
+/// The lowest threshold that passes, with every score counted `times` times.
+pub(crate) fn lowest_threshold(error_max: f64, steps: &[Step], times: usize) -> Option<u16> {
+    let most = steps.last()?.accepted * times;
     #[expect(clippy::cast_precision_loss, reason = "four")]
     let doubt = (1.0 - BOUND_CONFIDENCE) / STARTS.len() as f64;
-    let passes = |step: &Step| binomial::cumulative(step.errors, step.accepted, error_max) <= doubt;
+    let passes =
+        |step: &Step| at_most(step.errors * times, step.accepted * times, error_max) <= doubt;
     let walk = |errors_max: usize| {
-        let needed = smallest_sample(errors_max, error_max, doubt, ranked.len())?;
-        let start = steps.iter().position(|step| step.accepted >= needed)?;
+        let needed = smallest_sample(errors_max, error_max, doubt, most)?;
+        let start = steps.iter().position(|step| step.accepted * times >= needed)?;
         // Counting errors, not only testing the bound: with equal scores the first step may be
         // larger than needed, and a tolerance must never do worse than a smaller one.
-        if steps[start].errors > errors_max {
+        if steps[start].errors * times > errors_max {
             return None;
         }
         steps[start..].iter().take_while(|step| passes(step)).last()
@@ -236,13 +268,20 @@ fn lowest_threshold(error_max: f64, ranked: &[Ranked]) -> Option<Confidence> {
 
 /// The fewest predictions, at most `most`, that would pass with `errors` wrong.
 fn smallest_sample(errors: usize, error_max: f64, doubt: f64, most: usize) -> Option<usize> {
-    let sizes: Vec<usize> = (1..=most).collect();
-    let at = sizes.partition_point(|&n| binomial::cumulative(errors, n, error_max) > doubt);
-    sizes.get(at).copied()
+    let passes = |n: usize| at_most(errors, n, error_max) <= doubt;
+    let (mut low, mut high) = (0, most);
+    if !passes(high) {
+        return None;
+    }
+    while high - low > 1 {
+        let middle = low.midpoint(high);
+        if passes(middle) { high = middle } else { low = middle }
+    }
+    Some(high)
 }
 
 /// The distinct confidences, descending, with what each would accept.
-fn steps(ranked: &[Ranked]) -> Vec<Step> {
+pub(crate) fn steps(ranked: &[Ranked]) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut errors = 0;
     for (index, score) in ranked.iter().enumerate() {
@@ -255,6 +294,3 @@ fn steps(ranked: &[Ranked]) -> Vec<Step> {
     }
     steps
 }
-
-#[cfg(test)]
-mod tests;

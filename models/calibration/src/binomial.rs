@@ -15,7 +15,7 @@ pub fn error_bound(errors: usize, trials: usize, confidence: f64) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..BISECTIONS {
         let middle = 0.5 * (low + high);
-        if cumulative(errors, trials, middle) > 1.0 - confidence {
+        if at_most(errors, trials, middle) > 1.0 - confidence {
             low = middle;
         } else {
             high = middle;
@@ -24,9 +24,26 @@ pub fn error_bound(errors: usize, trials: usize, confidence: f64) -> f64 {
     high
 }
 
+/// Wilson's 95 % interval of a share (Journal of the American Statistical Association 22, 1927);
+/// 0 to 1 without trials.
+pub fn wilson(hits: usize, trials: usize) -> (f64, f64) {
+    // The 97.5 % point of the normal distribution.
+    const Z: f64 = 1.959_963_984_540_054;
+    if trials == 0 {
+        return (0.0, 1.0);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "counts")]
+    let (k, n) = (hits.min(trials) as f64, trials as f64);
+    let p = k / n;
+    let scale = 1.0 + Z * Z / n;
+    let middle = (p + Z * Z / (2.0 * n)) / scale;
+    let half = Z / scale * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    ((middle - half).max(0.0), (middle + half).min(1.0))
+}
+
 /// Probability of at most `errors` in `trials` at probability `p` each. DLMF 8.17.5:
 /// P(X <= k) = I_{1-p}(n - k, k + 1).
-pub(super) fn cumulative(errors: usize, trials: usize, p: f64) -> f64 {
+pub fn at_most(errors: usize, trials: usize, p: f64) -> f64 {
     if errors >= trials || p <= 0.0 || p.is_nan() {
         return 1.0;
     }
@@ -119,7 +136,7 @@ mod tests {
         for trials in [1, 2, 7, 50, 400] {
             for errors in (0..trials).step_by(1 + trials / 9) {
                 for p in [0.001, 0.02, 0.1, 0.5, 0.8] {
-                    let (got, want) = (cumulative(errors, trials, p), direct(errors, trials, p));
+                    let (got, want) = (at_most(errors, trials, p), direct(errors, trials, p));
                     assert!((got - want).abs() < 1e-10, "{errors}/{trials} at {p}: {got} {want}");
                 }
             }
@@ -137,6 +154,19 @@ mod tests {
         assert!((error_bound(5, 100, 0.975) - 0.112_835).abs() < 1e-5);
         assert_eq!(error_bound(3, 3, 0.90), 1.0);
         assert_eq!(error_bound(0, 0, 0.90), 1.0);
+    }
+
+    /// Values from Brown, Cai and DasGupta, Statistical Science 16, 2001, by their formula (4).
+    #[test]
+    fn wilson_intervals() {
+        let close = |got: (f64, f64), want: (f64, f64)| {
+            assert!((got.0 - want.0).abs() < 1e-4 && (got.1 - want.1).abs() < 1e-4, "{got:?}");
+        };
+        close(wilson(0, 10), (0.0, 0.2775));
+        close(wilson(5, 10), (0.2366, 0.7634));
+        close(wilson(46, 62), (0.6208, 0.8342));
+        close(wilson(10, 10), (0.7225, 1.0));
+        assert_eq!(wilson(0, 0), (0.0, 1.0));
     }
 
     #[test]
