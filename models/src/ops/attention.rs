@@ -3,9 +3,9 @@
 //! Queries, keys and values come side by side in one row for each piece. There is no mask: a
 //! text is never padded.
 
-use super::kernel::{LANES, exp_negative, largest_of, sum_of};
+use super::kernel::{LANES, exp_negative_of, largest_of};
 use super::{Parsed, check_arity, floats, parsed};
-use rten_simd::ops::FloatOps;
+use rten_simd::ops::{BitOps, FloatOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 use std::cell::RefCell;
 use tract_onnx::model::ParsingContext;
@@ -78,7 +78,7 @@ impl SimdOp for Attention<'_> {
             for first in (0..self.shape.pieces).step_by(ROWS) {
                 self.take_queries(head, first);
                 self.score(isa.f32());
-                self.mix(isa.f32(), head, first);
+                self.mix(isa, head, first);
             }
         }
     }
@@ -92,9 +92,7 @@ impl Attention<'_> {
         let (width, head_width) = (shape.width, shape.head_width());
         let scale = 1.0 / (head_width as f32).sqrt();
         let (pieces_filled, head_filled) = (shape.pieces_filled(), shape.head_filled());
-        scratch.keys.clear();
         scratch.keys.resize(head_width * pieces_filled, 0.0);
-        scratch.values.clear();
         scratch.values.resize(shape.pieces * head_filled, 0.0);
         scratch.queries.resize(head_width, [0.0; ROWS]);
         for scores in &mut scratch.scores {
@@ -145,13 +143,14 @@ impl Attention<'_> {
 
     /// Turns scores into weights and adds up the values, into the output.
     #[inline(always)]
-    fn mix(&mut self, ops: impl FloatOps<f32>, head: usize, first: usize) {
+    fn mix<I: Isa>(&mut self, isa: I, head: usize, first: usize) {
+        let ops = isa.f32();
         let Shape { pieces, width, .. } = self.shape;
         let (head_width, head_filled) = (self.shape.head_width(), self.shape.head_filled());
         let Scratch { values, scores, .. } = &mut *self.scratch;
         let inverses = std::array::from_fn::<f32, ROWS, _>(
             #[inline(always)]
-            |row| 1.0 / exponentiate(&mut scores[row], pieces),
+            |row| 1.0 / exponentiate(isa, &mut scores[row], pieces),
         );
         let weights = std::array::from_fn::<&[f32], ROWS, _>(
             #[inline(always)]
@@ -180,21 +179,22 @@ impl Attention<'_> {
 /// Turns the first `pieces` scores into powers of e relative to the largest, and returns their
 /// sum.
 #[inline(always)]
-fn exponentiate(scores: &mut [f32], pieces: usize) -> f32 {
+fn exponentiate<I: Isa>(isa: I, scores: &mut [f32], pieces: usize) -> f32 {
+    let ops = isa.f32();
+    // What fills the last chunk up becomes too small to count in the sum.
     scores[pieces..].fill(f32::NEG_INFINITY);
-    let largest = largest_of(
+    let largest = ops.splat(largest_of(
         scores,
         #[inline(always)]
         |score| score,
-    );
-    for score in &mut *scores {
-        *score = exp_negative(*score - largest);
+    ));
+    let mut sum = ops.zero();
+    for at in (0..scores.len()).step_by(ops.len()) {
+        let power = exp_negative_of(isa, ops.sub(ops.load(&scores[at..]), largest));
+        ops.store(power, &mut scores[at..]);
+        sum = ops.add(sum, power);
     }
-    sum_of(
-        &scores[..pieces],
-        #[inline(always)]
-        |power| power,
-    )
+    ops.sum(sum)
 }
 
 /// The operator, as it is read and as tract runs it.

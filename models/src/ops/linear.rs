@@ -2,16 +2,12 @@
 //!
 //! `y = (xq · wq) * x scale * w scale + bias`, then the activation. Activations are quantised per
 //! token as they come. Weights are packed once, when the model is loaded, for the product's
-//! kernel on this processor.
-//!
-//! The x86 kernel for processors with AVX2 but no VNNI adds two products in 16 bits, where
-//! 2 * 255 * 127 does not fit. There the weight is split, `w = 2 * (w >> 1) + (w & 1)`: both
-//! parts fit, the result is exact, and the product costs twice.
+//! kernel on this processor. Sums are rescaled tile by tile, while they are in the nearest cache.
 
-use super::kernel::{Activation, Rescale, ZERO_POINT, quantise, rescale};
+use super::kernel::{Activation, Columns, quantise, rescale, vectorised};
+use super::product::{COLUMNS_MAX, Kernel, Rows, Tile, Weights};
 use super::{Parsed, check_arity, constant, floats, matrix_shape, parsed, shared_op, vector};
-use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix, QuantParams};
-use rten_tensor::NdTensorView;
+use rten_simd::{Isa, SimdOp};
 use std::cell::RefCell;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
@@ -20,88 +16,109 @@ use tract_onnx::tract_hir::internal::*;
 /// Largest number of inputs: 255 * 127 times this stays within an `i32`.
 const INPUTS_MAX: usize = 1 << 16;
 
-type Executor = GemmExecutor<u8, i8, i32>;
-
 /// The packed constants.
 struct Linear {
     inputs: usize,
     outputs: usize,
-    weight: Weight,
+    weights: Weights,
+    /// Filled up to whole panels, as is `bias`.
     scales: Vec<f32>,
     bias: Vec<f32>,
     activation: Activation,
 }
 
-enum Weight {
-    Whole(PackedBMatrix<i8>),
-    Split { halves: PackedBMatrix<i8>, odd: PackedBMatrix<i8> },
-}
-
-impl Weight {
-    fn pack(values: &[i8], shape: [usize; 2], split: bool) -> Weight {
-        let executor = Executor::default();
-        let pack = |values: &[i8]| executor.prepack_b(NdTensorView::from_data(shape, values));
-        if !split {
-            return Weight::Whole(pack(values));
-        }
-        let halves: Vec<i8> = values.iter().map(|w| w >> 1).collect();
-        let odd: Vec<i8> = values.iter().map(|w| w & 1).collect();
-        Weight::Split { halves: pack(&halves), odd: pack(&odd) }
-    }
-}
-
 /// Buffers that grow to the longest text and stay, one set for each thread.
-#[derive(Default)]
 struct Scratch {
-    executor: Executor,
-    quantised: Vec<u8>,
+    x: Rows,
     row_scales: Vec<f32>,
-    zero_points: Vec<u8>,
-    sums: Vec<i32>,
-    odd_sums: Vec<i32>,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> =
+        RefCell::new(Scratch { x: Rows::new(Kernel::best()), row_scales: Vec::new() });
 }
 
 impl Linear {
-    fn run(&self, x: &[f32], out: &mut [f32]) -> TractResult<()> {
-        SCRATCH.with_borrow_mut(|scratch| self.run_with(x, out, scratch))
+    fn new(weights: Weights, scales: &[f32], bias: &[f32], activation: Activation) -> Linear {
+        let filled = weights.panels() * weights.panel_columns();
+        let fill = |values: &[f32]| {
+            let mut values = values.to_vec();
+            values.resize(filled, 0.0);
+            values
+        };
+        Linear {
+            inputs: weights.inputs(),
+            outputs: weights.outputs(),
+            scales: fill(scales),
+            bias: fill(bias),
+            weights,
+            activation,
+        }
     }
 
-    fn run_with(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) -> TractResult<()> {
-        let rows = x.len() / self.inputs;
-        let Scratch { executor, quantised, row_scales, zero_points, sums, odd_sums } = scratch;
-        quantised.resize(x.len(), 0);
-        row_scales.resize(rows, 0.0);
-        zero_points.resize(rows, ZERO_POINT);
-        sums.resize(out.len(), 0);
-        quantise(x, self.inputs, quantised, row_scales);
-        let a = NdTensorView::from_data([rows, self.inputs], &quantised[..]);
-        let product = |sums: &mut [i32], weight: &PackedBMatrix<i8>| {
-            let options = GemmOptions {
-                a_quant: Some(QuantParams { zero_point: &zero_points[..] }),
-                ..GemmOptions::default()
+    fn run(&self, x: &[f32], out: &mut [f32]) {
+        SCRATCH.with_borrow_mut(|Scratch { x: rows, row_scales }| {
+            row_scales.resize(x.len() / self.inputs, 0.0);
+            vectorised(
+                #[inline(always)]
+                || {
+                    rows.fill(
+                        row_scales.len(),
+                        self.inputs,
+                        #[inline(always)]
+                        |at, row| {
+                            let (scale, sum) = quantise(&x[at * self.inputs..][..self.inputs], row);
+                            row_scales[at] = scale;
+                            sum
+                        },
+                    );
+                },
+            );
+            Product { linear: self, x: rows, row_scales, out }.dispatch();
+        });
+    }
+}
+
+/// One call, activations quantised.
+struct Product<'a> {
+    linear: &'a Linear,
+    x: &'a Rows,
+    row_scales: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl SimdOp for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let Product { linear, x, row_scales, out } = self;
+        let columns = linear.weights.panel_columns();
+        let mut tile = Tile::new();
+        for panel in 0..linear.weights.panels() {
+            let first = panel * columns;
+            let count = columns.min(linear.outputs - first);
+            let constants = Columns {
+                scales: &linear.scales[first..][..columns],
+                bias: &linear.bias[first..][..columns],
+                activation: linear.activation,
             };
-            executor
-                .gemm(sums, GemmInputA::Unpacked(a), GemmInputB::Packed(weight), options)
-                .map_err(|error| format_err!("integer product: {error}"))
-        };
-        match &self.weight {
-            Weight::Whole(weight) => product(sums, weight)?,
-            Weight::Split { halves, odd } => {
-                odd_sums.resize(out.len(), 0);
-                product(sums, halves)?;
-                product(odd_sums, odd)?;
-                for (sum, odd) in sums.iter_mut().zip(odd_sums) {
-                    *sum = *sum * 2 + *odd;
+            for block in linear.weights.blocks(row_scales.len()) {
+                linear.weights.tile(x, &block, panel, &mut tile);
+                for (row, sums) in block.rows.zip(tile.rows(columns)) {
+                    let out = &mut out[row * linear.outputs + first..][..count];
+                    let row_scale = row_scales[row];
+                    if count == columns {
+                        rescale(isa, sums, row_scale, &constants, out);
+                    } else {
+                        let mut whole = [0.0; COLUMNS_MAX];
+                        let whole = &mut whole[..columns];
+                        rescale(isa, sums, row_scale, &constants, whole);
+                        out.copy_from_slice(&whole[..count]);
+                    }
                 }
             }
         }
-        let by = Rescale { scales: &self.scales, bias: &self.bias, activation: self.activation };
-        rescale(sums, row_scales, &by, out);
-        Ok(())
     }
 }
 
@@ -125,7 +142,7 @@ impl EvalOp for LfLinear {
         let last = shape.len() - 1;
         shape[last] = self.0.outputs;
         let mut out = Tensor::zero::<f32>(&shape)?;
-        self.0.run(floats(x)?, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?)?;
+        self.0.run(floats(x)?, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
         Ok(tvec!(out.into_tvalue()))
     }
 }
@@ -193,19 +210,14 @@ impl Expansion for Unpacked {
             "x has shape {:?}, weight_q has {rows} rows",
             x.shape
         );
+        ensure!(columns > 0, "weight_q has no columns");
         let values = weight.try_as_plain_ram()?;
-        let linear = Linear {
-            inputs: rows,
-            outputs: columns,
-            weight: Weight::pack(
-                values.as_slice::<i8>()?,
-                [rows, columns],
-                Executor::default().may_saturate(),
-            ),
-            scales: vector(model, inputs[2], "weight_scale", columns)?,
-            bias: vector(model, inputs[3], "bias", columns)?,
-            activation: self.activation,
-        };
+        let linear = Linear::new(
+            Weights::pack(Kernel::best(), values.as_slice::<i8>()?, rows, columns),
+            &vector(model, inputs[2], "weight_scale", columns)?,
+            &vector(model, inputs[3], "bias", columns)?,
+            self.activation,
+        );
         model.wire_node(prefix, LfLinear(Arc::new(linear)), &inputs[..1])
     }
 }
@@ -214,42 +226,17 @@ impl Expansion for Unpacked {
 mod tests {
     use super::*;
 
-    fn linear(split: bool) -> Linear {
-        let (inputs, outputs) = (70, 33);
-        // Extremes on purpose: all of them positive is what saturates.
-        let values: Vec<i8> = (0..inputs * outputs)
-            .map(|at| if at % 7 < 5 { 127 } else { -127 + i8::try_from(at % 5).unwrap() })
-            .collect();
-        Linear {
-            inputs,
-            outputs,
-            weight: Weight::pack(&values, [inputs, outputs], split),
-            scales: vec![0.01; outputs],
-            bias: vec![0.5; outputs],
-            activation: Activation::None,
-        }
-    }
-
-    #[test]
-    fn a_split_weight_gives_exactly_the_whole_product() {
-        let x: Vec<f32> = (0..5 * 70u16).map(|at| f32::from(at % 11) - 1.0).collect();
-        let (mut split, mut whole) = (vec![0.0; 5 * 33], vec![0.0; 5 * 33]);
-        linear(true).run(&x, &mut split).unwrap();
-        if Executor::default().may_saturate() {
-            return; // The whole product is what this processor cannot do.
-        }
-        linear(false).run(&x, &mut whole).unwrap();
-        assert_eq!(split, whole);
-    }
-
     #[test]
     fn scratch_shrinks_and_grows_with_the_text() {
-        let linear = linear(false);
+        let (inputs, outputs) = (70, 33);
+        let values: Vec<i8> = (0..inputs * outputs).map(|at| (at % 255) as i8).collect();
+        let weights = Weights::pack(Kernel::best(), &values, inputs, outputs);
+        let linear = Linear::new(weights, &[0.01; 33], &[0.5; 33], Activation::None);
         let x: Vec<f32> = (0..9 * 70u16).map(|at| f32::from(at % 13) - 6.0).collect();
-        let mut long = vec![0.0; 9 * 33];
-        linear.run(&x, &mut long).unwrap();
-        let mut short = vec![0.0; 2 * 33];
-        linear.run(&x[..2 * 70], &mut short).unwrap();
-        assert_eq!(short, long[..2 * 33], "a row depends on its neighbours");
+        let mut long = vec![0.0; 9 * outputs];
+        linear.run(&x, &mut long);
+        let mut short = vec![0.0; 2 * outputs];
+        linear.run(&x[..2 * inputs], &mut short);
+        assert_eq!(short, long[..2 * outputs], "a row depends on its neighbours");
     }
 }

@@ -32,6 +32,8 @@ mod embed;
 mod kernel;
 mod linear;
 mod norm;
+#[expect(unsafe_code, reason = "vector instructions that safe code cannot reach")]
+mod product;
 mod rotary;
 mod scores;
 

@@ -235,3 +235,90 @@ impl Scratch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers between -1 and 1, repeatable.
+    fn numbers(count: usize, seed: f32) -> Vec<f32> {
+        let at = |at: usize| ((at as f32 + seed) * 12.9898).sin() * 43758.547;
+        (0..count).map(|i| at(i).fract()).collect()
+    }
+
+    fn table(rows: usize, width: usize, seed: f32) -> Table {
+        let values = numbers(rows * width, seed);
+        #[expect(clippy::cast_possible_truncation, reason = "at most 100")]
+        let rows_of = values.iter().map(|x| (x * 100.0) as i8).collect();
+        Table {
+            rows: rows_of,
+            scales: numbers(rows, seed + 0.5).iter().map(|x| x / 50.0).collect(),
+        }
+    }
+
+    /// One score at a time, in double precision.
+    fn expected(qkv: &[f32], shape: Shape, scale: f32, bias: &Bias<'_>) -> Vec<f32> {
+        let Shape { pieces, width, .. } = shape;
+        let head_width = shape.head_width();
+        let mut out = vec![0.0; pieces * width];
+        for at in 0..width {
+            let first = at / head_width * head_width;
+            for query in 0..pieces {
+                let mut sums = (0.0, 0.0);
+                for key in 0..pieces {
+                    let row = |relative: &Relative| relative.positions - 1 + query - key;
+                    let mut score = 0.0;
+                    for d in first..first + head_width {
+                        let q = f64::from(qkv[query * 3 * width + d]);
+                        let k = f64::from(qkv[key * 3 * width + width + d]);
+                        score += q * k;
+                        if let Bias::Relative(relative) = bias {
+                            let of = |table: &Table, row: usize| {
+                                f64::from(table.rows[row * width + d])
+                                    * f64::from(table.scales[row])
+                            };
+                            score += q * of(&relative.keys, row(relative));
+                            score += k * of(&relative.queries, row(relative));
+                        }
+                    }
+                    let is_hidden =
+                        matches!(bias, Bias::Window(reach) if query.abs_diff(key) > *reach);
+                    let power = if is_hidden { 0.0 } else { (score * f64::from(scale)).exp() };
+                    let value = f64::from(qkv[key * 3 * width + 2 * width + at]);
+                    sums = (sums.0 + power, sums.1 + power * value);
+                }
+                #[expect(clippy::cast_possible_truncation, reason = "to single precision")]
+                {
+                    out[query * width + at] = (sums.1 / sums.0) as f32;
+                }
+            }
+        }
+        out
+    }
+
+    fn check(shape: Shape, bias: &Bias<'_>) {
+        let qkv = numbers(shape.pieces * 3 * shape.width, 0.25);
+        let mut out = vec![0.0; shape.pieces * shape.width];
+        attend(&qkv, shape, 0.3, bias, &mut out);
+        for (got, expected) in out.iter().zip(expected(&qkv, shape, 0.3, bias)) {
+            assert!((got - expected).abs() < 1e-5, "{shape:?}: {got} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn distances_and_windows_at_every_length() {
+        for (width, heads) in [(32, 2), (21, 3), (48, 1)] {
+            let positions = 40;
+            let rows = 2 * positions - 1;
+            let (keys, queries) = (table(rows, width, 1.0), table(rows, width, 2.0));
+            let relative = Relative { positions, keys, queries };
+            for pieces in [1, 2, 15, 16, 17, 33, 40] {
+                let shape = Shape { pieces, width, heads };
+                check(shape, &Bias::Relative(&relative));
+                for reach in [0, 3, 100] {
+                    check(shape, &Bias::Window(reach));
+                }
+            }
+        }
+    }
+}
