@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tract_onnx::prelude::Tensor;
 
 /// Least cosine of a piece's hidden state in int8 to that of transformers in fp32.
-const COSINE_MIN: f64 = 0.99;
+const COSINE_MIN: f64 = 0.998;
 /// Most that a logit may be off, of the spread of all logits of the model.
 const LOGIT_SHARE_MAX: f64 = 0.12;
 
@@ -237,14 +237,12 @@ fn an_onnx_export_gives_the_same_package_as_safetensors() {
 fn the_same_input_gives_the_same_bytes() {
     let site = Site::new();
     let source = model("bert-token");
-    let files = || {
-        ["manifest.json", "manifest.json.minisig"]
-            .map(|name| fs::read(site.path("package").join(name)).unwrap())
-    };
+    // It has every file's digest. Signatures differ: minisign adds chance to each.
+    let manifest = || fs::read_to_string(site.path("package/manifest.json")).unwrap();
     site.import(&source);
-    let first = files();
+    let first = manifest();
     site.import(&source);
-    assert_eq!(files(), first);
+    assert_eq!(manifest(), first);
     let left: Vec<_> = fs::read_dir(site.home.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

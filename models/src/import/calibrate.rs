@@ -97,7 +97,7 @@ fn temperature(observations: &[Observation]) -> f64 {
     for observation in observations {
         match observation {
             Observation::Label { logits, label } => {
-                rows.extend(label.map(|label| (&logits[..], label)))
+                rows.extend(label.map(|label| (&logits[..], label)));
             }
             Observation::Words { rows: words, tags } => {
                 rows.extend(words.iter().map(Vec::as_slice).zip(tags.iter().copied()));

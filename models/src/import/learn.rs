@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn what_can_be_told_apart_is_told_apart() {
         let text = |at: u8| {
-            let noise = f32::from(at * 37 % 11) / 11.0;
+            let noise = f32::from(u16::from(at) * 37 % 11) / 11.0;
             let label = usize::from(at % 3);
             let mut row = vec![100.0 + noise, noise, 0.1];
             row[label] += 2.0;

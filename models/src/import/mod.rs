@@ -166,7 +166,7 @@ pub fn import(options: &Options, progress: Progress<'_>) -> Result<Summary> {
     }
     let readings: Vec<&Reading> = observed.readings.iter().collect();
     let golden = golden::lines(&encoder, &head, &readings, |done, all| {
-        progress("golden vectors", done, all)
+        progress("golden vectors", done, all);
     })?;
     let (width, tokens_max) = (encoder.width, encoder.tokens_max);
     drop(encoder);

@@ -153,7 +153,9 @@ fn mix(qkv: &[f32], width: usize, heads: usize, attention: &Attention) -> Vec<f3
         let start = piece * 3 * width + part * width + head * head_width;
         let values = qkv[start..start + head_width].iter().map(|x| f64::from(*x));
         match attention {
-            Attention::Rotary { theta, .. } if part < 2 => turn(values.collect(), piece, *theta),
+            Attention::Rotary { theta, .. } if part < 2 => {
+                turn(&values.collect::<Vec<f64>>(), piece, *theta)
+            }
             _ => values.collect::<Vec<f64>>(),
         }
     };
@@ -210,7 +212,7 @@ fn entry(rows: &Rows, row: usize, width: usize, columns: std::ops::Range<usize>)
 }
 
 /// Rotates dimension `i` with dimension `i + half`.
-fn turn(x: Vec<f64>, position: usize, theta: f32) -> Vec<f64> {
+fn turn(x: &[f64], position: usize, theta: f32) -> Vec<f64> {
     let half = x.len() / 2;
     let angle =
         |at: usize| position as f64 / f64::from(theta).powf((at % half) as f64 / half as f64);
