@@ -5,6 +5,7 @@
 //! nothing but the head, so that it is the same for every imported classifier.
 
 use super::reference::energy;
+use crate::engine::{Reliability, Score};
 use crate::eval::GoldSpan;
 use crate::text::Word;
 use serde::Serialize;
@@ -17,8 +18,6 @@ const TEMPERATURES: u16 = 400;
 const UNFAMILIAR_SHARE: f64 = 0.02;
 /// Fewest texts out of scope to choose the limit by.
 const FOREIGN_MIN: usize = 10;
-/// Bins of equal width, as reliability diagrams have them.
-const BINS: usize = 10;
 /// Points of the curve of coverage and error.
 const CURVE_POINTS: usize = 50;
 
@@ -37,17 +36,9 @@ pub(super) struct Calibration {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) familiarity_min: Option<f32>,
     pub(super) scores: Vec<(f32, u8, usize)>,
-    pub(super) reliability: Reliability,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reliability: Option<Reliability>,
     curve: Vec<(f32, f32)>,
-}
-
-/// How well confidence and truth agreed.
-#[derive(Debug, Serialize)]
-pub(super) struct Reliability {
-    n: usize,
-    pub(super) ece: f32,
-    brier: f32,
-    bins: Vec<(f32, f32, usize)>,
 }
 
 /// Calibrates on what was observed.
@@ -181,30 +172,12 @@ fn familiarity_min(observations: &[Observation]) -> Option<f64> {
     Some(inside.iter().copied().fold(least, better))
 }
 
-fn reliability(scores: &[(f32, u8, usize)]) -> Reliability {
-    let mut sums = [(0f64, 0f64, 0usize); BINS];
-    let mut brier = 0.0;
-    for (confidence, correct, _) in scores {
-        let (confidence, correct) = (f64::from(*confidence), f64::from(*correct));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
-        let bin = ((confidence * BINS as f64) as usize).min(BINS - 1);
-        sums[bin] = (sums[bin].0 + confidence, sums[bin].1 + correct, sums[bin].2 + 1);
-        brier += (confidence - correct).powi(2);
-    }
-    let n = scores.len();
-    let full = sums.iter().filter(|bin| bin.2 > 0);
-    let ece: f64 = full.clone().map(|bin| (bin.0 - bin.1).abs()).sum();
-    Reliability {
-        n,
-        ece: rounded(ece / n.max(1) as f64, 1e5),
-        brier: rounded(brier / n.max(1) as f64, 1e5),
-        bins: full
-            .map(|bin| {
-                let count = bin.2 as f64;
-                (rounded(bin.0 / count, 1e5), rounded(bin.1 / count, 1e5), bin.2)
-            })
-            .collect(),
-    }
+fn reliability(scores: &[(f32, u8, usize)]) -> Option<Reliability> {
+    let scores: Vec<Score> = scores
+        .iter()
+        .map(|&(confidence, correct, label)| Score { confidence, correct: correct == 1, label })
+        .collect();
+    landfall_calibration::Reliability::new(&scores).as_ref().map(Reliability::from)
 }
 
 /// Error among the most confident, for a rising share of the texts.
@@ -243,8 +216,9 @@ mod tests {
             (0..40).map(|at| label(&[2.0, 0.0], Some(usize::from(at % 4 == 0)))).collect();
         let calibration = calibrate(&observations);
         assert!((calibration.temperature - 2.0 / 3f32.ln()).abs() < 0.03, "{calibration:?}");
-        assert!(calibration.reliability.ece < 0.01, "{calibration:?}");
-        assert!((calibration.reliability.brier - 0.1875).abs() < 0.002, "{calibration:?}");
+        let reliability = calibration.reliability.as_ref().unwrap();
+        assert!(reliability.ece < 0.01, "{calibration:?}");
+        assert!((reliability.brier - 0.1875).abs() < 0.002, "{calibration:?}");
         assert_eq!(calibration.curve.last(), Some(&(1.0, 0.25)));
     }
 

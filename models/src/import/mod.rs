@@ -160,10 +160,10 @@ pub fn import(options: &Options, progress: Progress<'_>) -> Result<Summary> {
     let observed = bench.observe(&parts.calibration, &head, &task, encoder.tokens_max, progress)?;
     drop(bench.runner);
     let calibration = calibrate::calibrate(&observed.observations);
-    if calibration.scores.is_empty() {
+    let Some(reliability) = &calibration.reliability else {
         let what = format!("no calibration text fits {} word pieces", encoder.tokens_max);
         return Err(refused(what, "raise --tokens-max or label shorter texts"));
-    }
+    };
     let readings: Vec<&Reading> = observed.readings.iter().collect();
     let golden = golden::lines(&encoder, &head, &readings, |done, all| {
         progress("golden vectors", done, all);
@@ -198,7 +198,7 @@ pub fn import(options: &Options, progress: Progress<'_>) -> Result<Summary> {
         calibration_texts: calibration.scores.len(),
         skipped_texts: observed.skipped,
         temperature: calibration.temperature,
-        ece: calibration.reliability.ece,
+        ece: reliability.ece,
         golden_texts: checked.golden_texts,
         golden_difference_max: checked.golden_difference_max,
         metrics: checked.metrics,
