@@ -17,7 +17,7 @@ pub mod package;
 pub mod text;
 
 pub use engine::{
-    Engine, EngineError, GoldenReport, GoldenTask, Kind, Read, Reading, Reliability, Score, Span,
-    TaskSpec, View,
+    Engine, EngineError, EngineOptions, GoldenReport, GoldenTask, Kind, Read, Reading, Reliability,
+    Score, Span, TaskSpec, View,
 };
 pub use package::{Manifest, Package, PackageError, Trust};

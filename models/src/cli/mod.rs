@@ -52,13 +52,7 @@ enum Command {
     /// Show what a tolerated error buys: how much is answered without asking.
     Coverage(coverage::CoverageArgs),
     /// Measure the time of a decision and the memory it takes, one text at a time.
-    Bench {
-        #[command(flatten)]
-        which: Which,
-        /// Print one JSON object.
-        #[arg(long)]
-        json: bool,
-    },
+    Bench(bench::BenchArgs),
     /// Sign the manifest of a package.
     Sign {
         /// The package's directory.
@@ -102,7 +96,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Eval(args) => evaluate::eval(&args),
         Command::Import(args) => import::import(&args),
         Command::Coverage(args) => coverage::coverage(&args),
-        Command::Bench { which, json } => bench::bench(&which, json),
+        Command::Bench(args) => bench::bench(&args),
         Command::Sign { dir, key } => commands::sign(&dir, &key),
         Command::Keygen { path } => commands::keygen(&path),
     };

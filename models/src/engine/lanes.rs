@@ -1,39 +1,42 @@
 //! The threads that run the model.
 //!
-//! The integer product would spread itself over rayon's global pool, which costs more than it
-//! gains on texts this short, and much more when other work has the processors. A pool of one
-//! thread makes it sequential; several such pools let several texts run side by side. A text
-//! goes to its pool once, not once for each product.
+//! A text goes to a pool of its own, once, not once for each product; several pools let several
+//! texts run side by side. In a pool of more than one thread the operators share a text's work
+//! out among its threads. With one, the default, nothing waits for anything: texts are short.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::available_parallelism;
 
-/// Most texts at once: each lane keeps about a megabyte of scratch.
-const LANES_MAX: usize = 8;
+/// Most inference threads: each keeps about a megabyte of scratch.
+const THREADS_MAX: usize = 8;
 
-/// Pools of one thread each.
+/// Pools of threads, one text at a time in each.
 pub(super) struct Lanes {
     lanes: Vec<Lane>,
 }
 
 struct Lane {
     pool: ThreadPool,
+    /// Whose turn it is: a thread that waits for its share must not begin another text.
+    turn: Mutex<()>,
     waiting: AtomicUsize,
 }
 
 impl Lanes {
-    /// As many as there are processors, up to a limit.
-    pub(super) fn new() -> Result<Lanes, String> {
-        let count = available_parallelism().map_or(1, usize::from).min(LANES_MAX);
-        let lanes = (0..count)
+    /// Pools of `threads` threads, as many as there are processors for, up to a limit.
+    pub(super) fn new(threads: usize) -> Result<Lanes, String> {
+        let threads = threads.clamp(1, THREADS_MAX);
+        let processors = available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let lanes = (0..(processors / threads).max(1))
             .map(|at| {
                 let pool = ThreadPoolBuilder::new()
-                    .num_threads(1)
-                    .thread_name(move |_| format!("inference-{at}"))
+                    .num_threads(threads)
+                    .thread_name(move |thread| format!("inference-{at}-{thread}"))
                     .build()
                     .map_err(|error| error.to_string())?;
-                Ok(Lane { pool, waiting: AtomicUsize::new(0) })
+                Ok(Lane { pool, turn: Mutex::new(()), waiting: AtomicUsize::new(0) })
             })
             .collect::<Result<Vec<Lane>, String>>()?;
         Ok(Lanes { lanes })
@@ -48,6 +51,8 @@ impl Lanes {
             .expect("there is at least one lane");
         lane.waiting.fetch_add(1, Ordering::Relaxed);
         let _leave = Leave(&lane.waiting);
+        // A panic leaves nothing half done: it took its text with it.
+        let _turn = lane.turn.lock().unwrap_or_else(PoisonError::into_inner);
         lane.pool.install(work)
     }
 }

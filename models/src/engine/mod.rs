@@ -48,6 +48,20 @@ pub struct Engine {
     inner: Arc<Inner>,
 }
 
+/// How an engine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Threads that work on one text, 1 to 8. With more than one, fewer texts run side by side:
+    /// it shortens the wait for a long text and lowers what a busy device answers in all.
+    pub threads: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> EngineOptions {
+        EngineOptions { threads: 1 }
+    }
+}
+
 /// What all clones share.
 struct Inner {
     manifest: Manifest,
@@ -77,6 +91,14 @@ impl Engine {
     /// # Errors
     /// When a file of the package is not what its manifest says, or the model does not run here.
     pub fn load(package: &Package) -> Result<Engine, EngineError> {
+        Engine::load_with(package, EngineOptions::default())
+    }
+
+    /// Loads a package, to run in another way than by default.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn load_with(package: &Package, options: EngineOptions) -> Result<Engine, EngineError> {
         let manifest = package.manifest();
         let entry = &manifest.encoder;
         let content = |file: &str, what| content_error(package.dir(), file, what);
@@ -112,7 +134,7 @@ impl Engine {
                 heads,
                 span_words_max: tasks.iter().filter_map(|task| task.spec.span_words_max()).max(),
                 tasks,
-                lanes: Lanes::new().map_err(EngineError::Threads)?,
+                lanes: Lanes::new(options.threads).map_err(EngineError::Threads)?,
             }),
         };
         engine.try_out(package.dir())?;

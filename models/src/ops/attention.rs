@@ -4,10 +4,11 @@
 //! text is never padded.
 
 use super::kernel::{LANES, exp_negative_of, largest_of};
-use super::{Parsed, check_arity, floats, parsed};
+use super::{Parsed, check_arity, floats, parsed, share};
 use rten_simd::ops::{BitOps, FloatOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 use std::cell::RefCell;
+use std::ops::Range;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -60,20 +61,21 @@ impl Shape {
     }
 }
 
-/// One call: all heads of one text.
-struct Attention<'a> {
+/// One call: some heads of one text, and their columns.
+struct Attention<'a, 'o> {
     qkv: &'a [f32],
     shape: Shape,
+    heads: Range<usize>,
     scratch: &'a mut Scratch,
-    out: &'a mut [f32],
+    out: &'a mut [&'o mut [f32]],
 }
 
-impl SimdOp for Attention<'_> {
+impl SimdOp for Attention<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn eval<I: Isa>(mut self, isa: I) {
-        for head in 0..self.shape.heads {
+        for head in self.heads.clone() {
             self.rearrange(head);
             for first in (0..self.shape.pieces).step_by(ROWS) {
                 self.take_queries(head, first);
@@ -84,7 +86,7 @@ impl SimdOp for Attention<'_> {
     }
 }
 
-impl Attention<'_> {
+impl Attention<'_, '_> {
     /// Copies one head's keys and values into the scratch.
     #[inline(always)]
     fn rearrange(&mut self, head: usize) {
@@ -145,7 +147,7 @@ impl Attention<'_> {
     #[inline(always)]
     fn mix<I: Isa>(&mut self, isa: I, head: usize, first: usize) {
         let ops = isa.f32();
-        let Shape { pieces, width, .. } = self.shape;
+        let Shape { pieces, .. } = self.shape;
         let (head_width, head_filled) = (self.shape.head_width(), self.shape.head_filled());
         let Scratch { values, scores, .. } = &mut *self.scratch;
         let inverses = std::array::from_fn::<f32, ROWS, _>(
@@ -169,7 +171,7 @@ impl Attention<'_> {
             for (row, (sum, inverse)) in sums.into_iter().zip(inverses).take(rows).enumerate() {
                 let mut whole = [0f32; LANES];
                 ops.store(ops.mul(sum, ops.splat(inverse)), &mut whole);
-                let out = &mut self.out[(first + row) * width + head * head_width + at..];
+                let out = &mut self.out[first + row][(head - self.heads.start) * head_width + at..];
                 out[..count].copy_from_slice(&whole[..count]);
             }
         }
@@ -222,8 +224,12 @@ impl EvalOp for LfAttention {
         let mut out = Tensor::zero::<f32>(&[1, pieces, shape.width])?;
         let (qkv, mut plain) = (floats(qkv)?, out.try_as_plain_ram_mut()?);
         let out_values = plain.as_slice_mut::<f32>()?;
-        SCRATCH.with_borrow_mut(|scratch| {
-            Attention { qkv, shape, scratch, out: out_values }.dispatch();
+        let rows = out_values.chunks_exact_mut(shape.width).collect();
+        let threads = share::threads();
+        share::by_columns(0..shape.heads, shape.head_width(), threads, rows, &|heads, out| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                Attention { qkv, shape, heads, scratch, out }.dispatch();
+            });
         });
         Ok(tvec!(out.into_tvalue()))
     }

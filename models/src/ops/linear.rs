@@ -6,9 +6,12 @@
 
 use super::kernel::{Activation, Columns, quantise, rescale, vectorised};
 use super::product::{COLUMNS_MAX, Kernel, Rows, Tile, Weights};
-use super::{Parsed, check_arity, constant, floats, matrix_shape, parsed, shared_op, vector};
+use super::{
+    Parsed, check_arity, constant, floats, matrix_shape, parsed, share, shared_op, vector,
+};
 use rten_simd::{Isa, SimdOp};
 use std::cell::RefCell;
+use std::ops::Range;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -74,28 +77,40 @@ impl Linear {
                     );
                 },
             );
-            Product { linear: self, x: rows, row_scales, out }.dispatch();
+            let (x, row_scales) = (&*rows, &row_scales[..]);
+            let columns = self.weights.panel_columns();
+            let out = out.chunks_exact_mut(self.outputs).collect();
+            share::by_columns(
+                0..self.weights.panels(),
+                columns,
+                share::threads(),
+                out,
+                &|panels, out| {
+                    Product { linear: self, x, row_scales, panels, out }.dispatch();
+                },
+            );
         });
     }
 }
 
-/// One call, activations quantised.
-struct Product<'a> {
+/// One call, activations quantised; or a part of it, some panels and their columns.
+struct Product<'a, 'o> {
     linear: &'a Linear,
     x: &'a Rows,
     row_scales: &'a [f32],
-    out: &'a mut [f32],
+    panels: Range<usize>,
+    out: &'a mut [&'o mut [f32]],
 }
 
-impl SimdOp for Product<'_> {
+impl SimdOp for Product<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) {
-        let Product { linear, x, row_scales, out } = self;
+        let Product { linear, x, row_scales, panels, out } = self;
         let columns = linear.weights.panel_columns();
         let mut tile = Tile::new();
-        for panel in 0..linear.weights.panels() {
+        for (at, panel) in panels.enumerate() {
             let first = panel * columns;
             let count = columns.min(linear.outputs - first);
             let constants = Columns {
@@ -106,7 +121,7 @@ impl SimdOp for Product<'_> {
             for block in linear.weights.blocks(row_scales.len()) {
                 linear.weights.tile(x, &block, panel, &mut tile);
                 for (row, sums) in block.rows.zip(tile.rows(columns)) {
-                    let out = &mut out[row * linear.outputs + first..][..count];
+                    let out = &mut out[row][at * columns..][..count];
                     let row_scale = row_scales[row];
                     if count == columns {
                         rescale(isa, sums, row_scale, &constants, out);
@@ -229,7 +244,8 @@ mod tests {
     #[test]
     fn scratch_shrinks_and_grows_with_the_text() {
         let (inputs, outputs) = (70, 33);
-        let values: Vec<i8> = (0..inputs * outputs).map(|at| (at % 255) as i8).collect();
+        let values: Vec<i8> =
+            (0..inputs * outputs).map(|at| u8::try_from(at % 255).unwrap().cast_signed()).collect();
         let weights = Weights::pack(Kernel::best(), &values, inputs, outputs);
         let linear = Linear::new(weights, &[0.01; 33], &[0.5; 33], Activation::None);
         let x: Vec<f32> = (0..9 * 70u16).map(|at| f32::from(at % 13) - 6.0).collect();
@@ -238,5 +254,25 @@ mod tests {
         let mut short = vec![0.0; 2 * outputs];
         linear.run(&x[..2 * inputs], &mut short);
         assert_eq!(short, long[..2 * outputs], "a row depends on its neighbours");
+    }
+
+    #[test]
+    fn threads_share_the_columns_and_change_nothing() {
+        let (inputs, outputs) = (64, 5 * COLUMNS_MAX + 7);
+        let values: Vec<i8> = (0..inputs * outputs)
+            .map(|at| u8::try_from(at * 7 % 255).unwrap().cast_signed())
+            .collect();
+        let weights = Weights::pack(Kernel::best(), &values, inputs, outputs);
+        let linear =
+            Linear::new(weights, &vec![0.01; outputs], &vec![0.5; outputs], Activation::Gelu);
+        let x: Vec<f32> = (0..11 * 64u16).map(|at| f32::from(at % 17) - 8.0).collect();
+        let mut alone = vec![0.0; 11 * outputs];
+        linear.run(&x, &mut alone);
+        for threads in [2, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut shared = vec![0.0; 11 * outputs];
+            pool.install(|| linear.run(&x, &mut shared));
+            assert_eq!(shared, alone, "{threads} threads");
+        }
     }
 }

@@ -36,6 +36,7 @@ mod norm;
 mod product;
 mod rotary;
 mod scores;
+mod share;
 
 pub(crate) use embed::LfEmbed;
 
