@@ -52,7 +52,7 @@ fn the_example_is_valid() {
     assert_eq!(failures.settings.accept, Accept::ErrorMax(0.15));
     assert_eq!(failures.settings.ttl_secs, 259_200);
     assert_eq!(failures.settings.rules.iter().count(), 5);
-    assert_eq!(failures.settings.guard.text_bytes_max(), 16 << 10);
+    assert_eq!(failures.settings.guard.text_bytes_max(), 64 << 10);
     assert_eq!(fields.model, "work-order-fields");
     assert!(fields.settings.leave.fields.contains("Item"));
 }
@@ -402,4 +402,29 @@ fn files_are_looked_at() {
     assert_eq!(problems(), ["None: is not UTF-8 text at byte 12"]);
     let is_dir = Config::load(dir.path()).unwrap_err().to_string();
     assert!(is_dir.contains(": is not a file\n  remedy: "), "{is_dir}");
+}
+
+#[test]
+fn the_model_that_masks_is_on_where_there_is_one_unless_the_file_says_otherwise() {
+    let labels = ["person".to_owned(), "asset".to_owned()];
+    let load = |more: &str| parsed(&with_task(more));
+    let config = load("").unwrap();
+    assert_eq!(config.redact_model, RedactModel::default());
+    assert_eq!(config.redact_model.wanted, None);
+    assert!(config.check_redact_model(None).is_ok());
+    assert!(config.check_redact_model(Some(&labels)).is_ok());
+
+    let config =
+        load("[redact]\nmodel = true\nmodel_floor = 0.05\nmodel_labels = ['person']\n").unwrap();
+    assert_eq!((config.redact_model.wanted, config.redact_model.floor), (Some(true), 0.05));
+    assert!(config.check_redact_model(Some(&labels)).is_ok());
+    let missing = config.check_redact_model(None).unwrap_err().to_string();
+    assert!(missing.contains("no model package has a task 'redact'"), "{missing}");
+
+    let config = load("[redact]\nmodel_labels = ['persom']\n").unwrap();
+    let unknown = config.check_redact_model(Some(&labels)).unwrap_err().to_string();
+    assert!(unknown.contains("'persom' is not a label") && unknown.contains("person"), "{unknown}");
+
+    let floor = load("[redact]\nmodel_floor = 20\n").unwrap_err().to_string();
+    assert!(floor.contains("'redact.model_floor' is 20, outside 0 to 1"), "{floor}");
 }

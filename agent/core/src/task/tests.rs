@@ -255,7 +255,7 @@ fn a_megabyte_is_refused_with_its_size() {
     let entry = decide(&policy, &request(&"leaking ".repeat(131_072)), view(0.9));
     assert_eq!(
         entry.reply.reason.as_deref(),
-        Some("the text has 1048576 bytes, over the limit of 16384")
+        Some("the text has 1048576 bytes, over the limit of 65536")
     );
 }
 
