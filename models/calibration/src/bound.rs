@@ -187,7 +187,7 @@ pub fn basis_points(p: f32) -> u16 {
 
 fn derive_groups(error_max: f64, scores: &[Score]) -> Vec<Group> {
     let derive = |(label, ranked): (Option<usize>, Vec<Ranked>)| {
-        let threshold = lowest_threshold(error_max, &steps(&ranked), 1);
+        let threshold = lowest_threshold(error_max, &steps(&ranked));
         group(label, &ranked, threshold)
     };
     grouped(scores).into_iter().map(derive).collect()
@@ -242,40 +242,43 @@ fn group(label: Option<usize>, ranked: &[Ranked], threshold: Option<u16>) -> Gro
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Step {
     threshold: u16,
-    accepted: usize,
-    errors: usize,
+    pub(crate) accepted: usize,
+    pub(crate) errors: usize,
 }
 
-/// The lowest threshold that passes, with every score counted `times` times.
-pub(crate) fn lowest_threshold(error_max: f64, steps: &[Step], times: usize) -> Option<u16> {
-    let most = steps.last()?.accepted * times;
-    #[expect(clippy::cast_precision_loss, reason = "four")]
-    let doubt = (1.0 - BOUND_CONFIDENCE) / STARTS.len() as f64;
-    let passes =
-        |step: &Step| at_most(step.errors * times, step.accepted * times, error_max) <= doubt;
+/// The lowest threshold that passes.
+pub(crate) fn lowest_threshold(error_max: f64, steps: &[Step]) -> Option<u16> {
+    let most = steps.last()?.accepted;
     let walk = |errors_max: usize| {
-        let needed = smallest_sample(errors_max, error_max, doubt, most)?;
-        let start = steps.iter().position(|step| step.accepted * times >= needed)?;
+        let needed = smallest_sample(errors_max, error_max, most)?;
+        let start = steps.iter().position(|step| step.accepted >= needed)?;
         // Counting errors, not only testing the bound: with equal scores the first step may be
         // larger than needed, and a tolerance must never do worse than a smaller one.
-        if steps[start].errors * times > errors_max {
+        if steps[start].errors > errors_max {
             return None;
         }
-        steps[start..].iter().take_while(|step| passes(step)).last()
+        steps[start..].iter().take_while(|step| passes(step.errors, step.accepted, error_max)).last()
     };
     STARTS.iter().filter_map(|&errors| walk(errors)).map(|step| step.threshold).min()
 }
 
+/// Whether so many wrong answers among so many rule out, at one start's part of the risk, that
+/// more than `error_max` are wrong in truth.
+pub(crate) fn passes(errors: usize, accepted: usize, error_max: f64) -> bool {
+    #[expect(clippy::cast_precision_loss, reason = "four")]
+    let risk = (1.0 - BOUND_CONFIDENCE) / STARTS.len() as f64;
+    at_most(errors, accepted, error_max) <= risk
+}
+
 /// The fewest predictions, at most `most`, that would pass with `errors` wrong.
-fn smallest_sample(errors: usize, error_max: f64, doubt: f64, most: usize) -> Option<usize> {
-    let passes = |n: usize| at_most(errors, n, error_max) <= doubt;
+fn smallest_sample(errors: usize, error_max: f64, most: usize) -> Option<usize> {
     let (mut low, mut high) = (0, most);
-    if !passes(high) {
+    if !passes(errors, high, error_max) {
         return None;
     }
     while high - low > 1 {
         let middle = low.midpoint(high);
-        if passes(middle) { high = middle } else { low = middle }
+        if passes(errors, middle, error_max) { high = middle } else { low = middle }
     }
     Some(high)
 }

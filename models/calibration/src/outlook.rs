@@ -1,12 +1,11 @@
 //! What is within reach where a tolerance cannot be promised yet.
 
-use crate::bound::{Score, Step, grouped, lowest_threshold, steps};
+use crate::bound::{Score, Step, grouped, lowest_threshold, passes, steps};
 
 /// Bisections over `error_max`: to a tenth of a basis point.
 const BISECTIONS: u32 = 20;
-/// Most times that the scores are taken, when asking how many would do: beyond it, more of them
-/// is no plan.
-const TIMES_MAX: usize = 1024;
+/// Most scores that are suggested: to collect more is no plan.
+const SCORES_MAX: f64 = 1e6;
 
 /// What the scores of a task could promise.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,15 +22,60 @@ impl Outlook {
     pub fn new(error_max: f64, scores: &[Score]) -> Outlook {
         let groups: Vec<Vec<Step>> =
             grouped(scores).iter().map(|(_, ranked)| steps(ranked)).collect();
-        let accepts = |error_max: f64, times: usize| {
-            groups.iter().any(|steps| lowest_threshold(error_max, steps, times).is_some())
-        };
-        let enough = (1..=TIMES_MAX).find(|&times| accepts(error_max, times));
+        let promised =
+            |error_max: f64| groups.iter().any(|of| lowest_threshold(error_max, of).is_some());
         Outlook {
-            error_max_reachable: reachable(|error_max| accepts(error_max, 1)),
-            scores_more: enough.map(|times| (times - 1) * scores.len()),
+            error_max_reachable: reachable(promised),
+            scores_more: if promised(error_max) {
+                Some(0)
+            } else {
+                more(error_max, groups.iter().flatten(), scores.len())
+            },
         }
     }
+}
+
+/// How many more scores would do if the share of wrong answers above each threshold stayed as it
+/// was observed: the threshold that needs fewest counts.
+fn more<'a>(
+    error_max: f64,
+    steps: impl Iterator<Item = &'a Step>,
+    scores: usize,
+) -> Option<usize> {
+    let needed = |step: &Step| {
+        let (errors, accepted) = (count(step.errors), count(step.accepted));
+        let enough = |times: f64| {
+            let scaled = |n: f64| rounded(n * times);
+            passes(scaled(errors), scaled(accepted), error_max)
+        };
+        let times_max = SCORES_MAX / count(scores);
+        if errors >= error_max * accepted || !enough(times_max) {
+            return None;
+        }
+        let (mut low, mut high) = (0.0, times_max);
+        for _ in 0..BISECTIONS {
+            let middle = 0.5 * (low + high);
+            if enough(middle) { high = middle } else { low = middle }
+        }
+        Some(high)
+    };
+    let times = steps.filter_map(needed).min_by(f64::total_cmp)?;
+    // Where a threshold would pass by itself and the walk did not get there, a tenth more.
+    Some(rounded((times - 1.0).max(0.1) * count(scores)).max(1))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of scores")]
+fn count(n: usize) -> f64 {
+    n as f64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "not negative, and at most a million"
+)]
+fn rounded(n: f64) -> usize {
+    n.ceil() as usize
 }
 
 /// The smallest tolerance that is promised: a larger one never promises less.
@@ -78,8 +122,12 @@ mod tests {
     fn more_scores_help_where_the_model_is_good_enough() {
         // Nothing wrong: ln(0.025) / ln(0.98) is 182.6 scores.
         let outlook = Outlook::new(0.02, &falling(50, |_| false));
-        assert_eq!(outlook.scores_more, Some(150));
+        assert_eq!(outlook.scores_more, Some(133));
         assert_eq!(Outlook::new(0.02, &falling(183, |_| false)).scores_more, Some(0));
+        // One in a hundred wrong, from the first on: it takes many more, not none.
+        let one = falling(100, |i| i == 0);
+        let more = Outlook::new(0.05, &one).scores_more.unwrap();
+        assert!((20..200).contains(&more), "{more}");
         // A fifth of the surest wrong: no number of such scores shows 2 %.
         assert_eq!(Outlook::new(0.02, &falling(50, |i| i % 5 == 0)).scores_more, None);
     }
