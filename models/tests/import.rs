@@ -335,6 +335,20 @@ fn what_cannot_be_converted_is_refused_with_the_reason() {
             "A, B, C",
         ),
         ("bert-token", "id2label", json!({"0": "O", "1": "I-x"}), "IOB1", "IOB2"),
+        (
+            "bert-sequence",
+            "id2label",
+            json!({"0": "A", "1": "B", "2": "A"}),
+            "label \"A\" appears twice",
+            "rename the labels",
+        ),
+        (
+            "bert-sequence",
+            "id2label",
+            json!({"0": "A", "1": "x".repeat(64)}),
+            "1 to 63 bytes",
+            "rename the labels",
+        ),
         ("deberta-v3-sequence", "conv_kernel_size", json!(3), "conv_kernel_size", "DeBERTa-v3"),
         ("deberta-v3-sequence", "pos_att_type", json!(["p2p"]), "pos_att_type", "c2p and p2c"),
         (
@@ -413,6 +427,10 @@ fn data_that_does_not_do_is_refused_with_what_is_needed() {
     site.write("sequence.jsonl", "");
     site.refuses(&source, "has no lines", "\"label\"");
     site.write("sequence.jsonl", &lines(few(120)));
+    let mut options = site.options(&source);
+    options.task = String::new();
+    let error = import(&options, &mut |_, _, _| {}).unwrap_err();
+    assert!(error.to_string().contains("task name \"\" is not usable"), "{error}");
     site.refuses(&model("bert-bare"), "has 1 labels", "at least two labels");
 }
 

@@ -29,6 +29,7 @@ mod window;
 pub use crate::package::Scheme;
 pub(crate) use decode::trimmed;
 pub use error::EngineError;
+pub(crate) use golden::tolerance;
 pub use golden::{GoldenReport, GoldenTask, TOLERANCE};
 pub use task::{Kind, Reliability, Score, TaskSpec};
 pub use view::{Read, Reading, Span, View};

@@ -5,6 +5,7 @@ use super::error::{Result, refused};
 use super::model::{Encoder, Head, Pool};
 use super::reference::{Reference, energy};
 use super::run::Reading;
+use crate::engine::tolerance;
 use serde_json::json;
 
 /// Most golden texts: enough to meet many patterns of rounding, few enough to run at every start.
@@ -15,10 +16,11 @@ const TRIED: usize = 2;
 const WORK_MAX: usize = 100_000_000_000;
 /// Fewest texts tried whatever the work.
 const TRIED_MIN: usize = 4;
-/// Share by which the trial is off, the rounding of single precision.
-const JITTER: f32 = 1e-6;
-/// A text whose logits move by more under jitter is not steady; a device may be off by 0.25.
-const MOVED_MAX: f32 = 0.1;
+/// Share by which the trial is off: some roundings of single precision, as sums in another order
+/// differ.
+const JITTER: f32 = 3e-7;
+/// Share of what a device may be off by that a steady text moves under jitter, at most.
+const MOVED_SHARE_MAX: f32 = 0.5;
 
 /// Golden lines from the texts that can be read in one pass.
 pub(super) fn lines(
@@ -38,11 +40,13 @@ pub(super) fn lines(
             logits.len()
         };
         let margin = logits.chunks_exact(row).map(margin).fold(f32::INFINITY, f32::min);
-        tried.push((margin / moved.max(1e-4), moved, logits, *reading));
+        let share = moved / tolerance(&logits);
+        if share <= MOVED_SHARE_MAX && margin > 2.0 * moved {
+            tried.push((share, logits, *reading));
+        }
         progress(at + 1, candidates.len());
     }
-    tried.retain(|(clearance, moved, ..)| *moved <= MOVED_MAX && *clearance > 4.0);
-    tried.sort_by(|left, right| right.0.total_cmp(&left.0));
+    tried.sort_by(|left, right| left.0.total_cmp(&right.0));
     tried.truncate(TEXTS_MAX);
     if tried.is_empty() {
         return Err(refused(
@@ -53,7 +57,7 @@ pub(super) fn lines(
             "the weights hardly tell these texts apart: check that the model is trained, and that the data is of its kind",
         ));
     }
-    let line = |(_, _, logits, reading): (f32, f32, Vec<f32>, &Reading)| {
+    let line = |(_, logits, reading): (f32, Vec<f32>, &Reading)| {
         let rounded: Vec<f32> = logits.iter().map(|x| (x * 1e5).round() / 1e5).collect();
         let value = match head.pool {
             Pool::Each => json!({"text": reading.text, "logits": rounded}),

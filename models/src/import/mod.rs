@@ -39,7 +39,7 @@ use crate::engine::{Engine, Kind};
 use crate::eval::{self, Example, Gold};
 use crate::limits;
 use crate::package::{
-    EncoderEntry, FORMAT, KindEntry, Manifest, Package, Scheme, Source, TaskEntry, sign,
+    EncoderEntry, FORMAT, KindEntry, Manifest, Package, Scheme, Source, TaskEntry, check_name, sign,
 };
 use crate::text::TextEncoder;
 use arch::Reader;
@@ -134,6 +134,10 @@ struct Task {
 /// What cannot be converted and why, what the data lacks, what cannot be read or written. The
 /// destination is then as it was.
 pub fn import(options: &Options, progress: Progress<'_>) -> Result<Summary> {
+    for (what, name) in [("package name", &options.name), ("task name", &options.task)] {
+        check_name(what, name)
+            .map_err(|what| refused(what, "choose another with --name or --task"))?;
+    }
     let config = Config::read(&options.model)?;
     let architecture = config.model_type()?.to_owned();
     let (tokenizer, tokenizer_json) = tokenizer(&options.model, &config)?;
@@ -238,6 +242,14 @@ impl Task {
                 ),
                 "import a model that was trained to classify",
             ));
+        }
+        for (at, label) in task.labels.iter().enumerate() {
+            let twice = || Err(format!("label {label:?} appears twice"));
+            let named = if task.labels[..at].contains(label) { twice() } else { Ok(()) };
+            named.and_then(|()| check_name("label", label)).map_err(|what| {
+                let remedy = "rename the labels in id2label and in the data";
+                refused(format!("config.json: id2label: {what}"), remedy)
+            })?;
         }
         data::check_labels(&options.data, examples, &task.labels)?;
         Ok(task)

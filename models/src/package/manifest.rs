@@ -238,7 +238,8 @@ impl FileEntry {
     }
 }
 
-fn check_name(what: &str, name: &str) -> Result<(), String> {
+/// Names of packages, tasks and labels: short, and printable on one line.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > limits::NAME_BYTES_MAX || name.chars().any(char::is_control)
     {
         return Err(format!(

@@ -17,6 +17,7 @@ mod trust;
 
 pub use error::PackageError;
 pub use find::{SHIPPED_KEY, shipped_dirs, shipped_trust};
+pub(crate) use manifest::check_name;
 pub use manifest::{
     EncoderEntry, FORMAT, FileEntry, KindEntry, Manifest, Scheme, Source, TaskEntry,
 };

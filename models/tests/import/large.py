@@ -23,7 +23,7 @@ import numpy as np
 HERE = Path(__file__).parent
 WIDTH, INNER, LAYERS, HEADS, WORDS = 1280, 5120, 24, 20, 32_000
 # Initial weights of transformers; a larger last layer, so that answers differ.
-STD, LAST_STD = 0.02, 1.0
+STD, LAST_STD = 0.02, 0.2
 LABELS = ["Leaking", "Noise", "Overheating"]
 PIECES = (16, 32, 128)
 
