@@ -23,7 +23,9 @@ mod golden;
 mod graph;
 mod learn;
 mod model;
+mod observe;
 mod onnx;
+mod package;
 mod proto;
 mod quantize;
 mod reference;
@@ -35,21 +37,19 @@ mod write;
 
 pub use error::ImportError;
 
-use crate::engine::{Engine, Kind};
-use crate::eval::{self, Example, Gold};
+use crate::engine::Kind;
+use crate::eval::Example;
 use crate::limits;
-use crate::package::{
-    EncoderEntry, FORMAT, KindEntry, Manifest, Package, Scheme, Source, TaskEntry, check_name, sign,
-};
+use crate::package::{check_name, sign};
 use crate::text::TextEncoder;
 use arch::Reader;
-use calibrate::{Calibration, Observation};
 use config::{Config, HeadKind};
 use error::{Result, refused};
 use model::{Encoder, Head};
+use observe::Bench;
 use run::{Reading, Runner};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tags::Tags;
@@ -176,12 +176,12 @@ pub fn import(options: &Options, progress: Progress<'_>) -> Result<Summary> {
     drop(encoder);
     stage.add("head.onnx", |out| graph::head(&head, width).write(out))?;
     stage.add_bytes("tokenizer.json", &tokenizer_json)?;
-    stage.add_bytes("calibration.json", &calibration_json(&calibration))?;
+    stage.add_bytes("calibration.json", &package::calibration_json(&calibration))?;
     stage.add_bytes("golden.jsonl", &golden)?;
     stage.add_bytes("evaluation.jsonl", &data::lines(&parts.evaluation))?;
-    let mut manifest = manifest(options, &config, &task, width, tokens_max);
+    let mut manifest = package::manifest(options, &config, &task, [width, tokens_max]);
     stage.write_manifest(&mut manifest)?;
-    let checked = check(&stage, &parts.evaluation, &task, progress)?;
+    let checked = package::check(&stage, &parts.evaluation, &task, progress)?;
     if let Some(entry) = manifest.tasks.get_mut(&options.task) {
         entry.metrics = checked.metrics.clone();
     }
@@ -303,193 +303,4 @@ fn read_model(
         tags.arrange(&mut head);
     }
     Ok((arch::encoder(&mut reader)?, Some(head)))
-}
-
-/// What runs texts through the encoder that was written.
-struct Bench {
-    tokenizer: TextEncoder,
-    runner: Runner,
-    width: usize,
-}
-
-/// What came of running the calibration texts.
-struct Observed {
-    observations: Vec<Observation>,
-    readings: Vec<Reading>,
-    skipped: usize,
-}
-
-impl Bench {
-    /// Learns a head from the data.
-    fn learn(
-        &self,
-        examples: &[Example],
-        labels: &[String],
-        tokens_max: usize,
-        progress: Progress<'_>,
-    ) -> Result<Head> {
-        let (mut pooled, mut right) = (Vec::new(), Vec::new());
-        for (done, example) in examples.iter().enumerate() {
-            let Gold::Label(Some(label)) = &example.gold else { continue };
-            let Some(label) = labels.iter().position(|known| known == label) else { continue };
-            let reading = Reading::new(&self.tokenizer, &example.text, tokens_max)?;
-            pooled.push(reference::mean(&self.runner.hidden(&reading.ids)?, self.width));
-            right.push(label);
-            progress("texts to learn from", done + 1, examples.len());
-        }
-        Ok(learn::head(&pooled, &right, self.width, labels.len()))
-    }
-
-    /// Runs the calibration texts.
-    fn observe(
-        &self,
-        examples: &[Example],
-        head: &Head,
-        task: &Task,
-        tokens_max: usize,
-        progress: Progress<'_>,
-    ) -> Result<Observed> {
-        let mut observed = Observed { observations: Vec::new(), readings: Vec::new(), skipped: 0 };
-        for (done, example) in examples.iter().enumerate() {
-            progress("texts to calibrate on", done + 1, examples.len());
-            let reading = Reading::new(&self.tokenizer, &example.text, tokens_max)?;
-            // Longer texts are read in several passes, which the scores would not be of.
-            if !reading.is_whole {
-                observed.skipped += 1;
-                continue;
-            }
-            let all = head.run(&self.runner.hidden(&reading.ids)?, self.width);
-            let mut rows = reading.rows(&all, head);
-            observed.observations.push(match &example.gold {
-                Gold::Label(label) => {
-                    let position = |label| task.labels.iter().position(|known| known == label);
-                    let label = label.as_ref().and_then(position);
-                    Observation::Label { logits: rows.swap_remove(0), label }
-                }
-                Gold::Spans(spans) => {
-                    let tags = calibrate::tags(&reading.words, spans, &task.labels);
-                    Observation::Words { rows, tags }
-                }
-            });
-            let has_words = reading.words.iter().any(|word| word.piece.is_some());
-            if has_words {
-                observed.readings.push(reading);
-            }
-        }
-        Ok(observed)
-    }
-}
-
-fn calibration_json(calibration: &Calibration) -> Vec<u8> {
-    let mut json = serde_json::to_vec(calibration).expect("numbers and lists become JSON");
-    json.push(b'\n');
-    json
-}
-
-fn manifest(
-    options: &Options,
-    config: &Config,
-    task: &Task,
-    hidden: usize,
-    tokens_max: usize,
-) -> Manifest {
-    let file_name = |path: &Path| {
-        path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    };
-    let model = config.source_name().map_or_else(|| file_name(&options.model), str::to_owned);
-    let kind = match task.kind {
-        Kind::Classification => KindEntry::Classification,
-        Kind::Extraction => KindEntry::Extraction(Scheme::Bio),
-    };
-    let entry = TaskEntry {
-        kind,
-        head: "head.onnx".to_owned(),
-        labels: task.labels.clone(),
-        calibration: "calibration.json".to_owned(),
-        golden: "golden.jsonl".to_owned(),
-        evaluation: "evaluation.jsonl".to_owned(),
-        metrics: BTreeMap::new(),
-    };
-    let source = |name: String, licence: &str, used_for: &str| Source {
-        name,
-        licence: licence.to_owned(),
-        used_for: used_for.to_owned(),
-    };
-    Manifest {
-        format: FORMAT,
-        name: options.name.clone(),
-        version: options.version.clone(),
-        licence: options.licence.clone(),
-        description: format!("{model}, imported in int8."),
-        sources: vec![
-            source(model, &options.licence, "weights and tokenizer"),
-            source(file_name(&options.data), "as its owner says", "calibration and evaluation"),
-        ],
-        encoder: EncoderEntry {
-            file: "encoder.onnx".to_owned(),
-            hidden,
-            tokens_max,
-            tokenizer: "tokenizer.json".to_owned(),
-        },
-        tasks: BTreeMap::from([(options.task.clone(), entry)]),
-        files: BTreeMap::new(),
-    }
-}
-
-/// What the package said of itself when it was opened.
-struct Checked {
-    golden_texts: usize,
-    golden_difference_max: f32,
-    metrics: BTreeMap<String, Value>,
-}
-
-/// Opens the package as a device does, runs its golden vectors and its evaluation set.
-fn check(
-    stage: &Stage,
-    evaluation: &[Example],
-    task: &Task,
-    progress: Progress<'_>,
-) -> Result<Checked> {
-    progress("package to open", 0, 1);
-    let package = Package::open_unsigned(stage.dir())?;
-    let engine = Engine::load(&package)?;
-    drop(package);
-    let golden = engine.golden()?.tasks.swap_remove(0);
-    if !golden.failures.is_empty() {
-        return Err(refused(
-            format!(
-                "{} of {} golden texts differ from the reference: {}",
-                golden.failures.len(),
-                golden.texts,
-                golden.failures.join("; ")
-            ),
-            run::REPORT,
-        ));
-    }
-    let spec = engine.tasks().next().expect("an imported package has one task");
-    let report = eval::evaluate(&engine, spec, evaluation, |done| {
-        progress("texts to evaluate on", done, evaluation.len());
-    })?;
-    let rounded = |value: f64| json!((value * 1e4).round() / 1e4);
-    let mut metrics = BTreeMap::from([
-        ("n".to_owned(), json!(evaluation.len())),
-        ("split".to_owned(), json!("a fifth of the labelled texts, chosen by their digests")),
-    ]);
-    match task.kind {
-        Kind::Classification => {
-            metrics.insert("accuracy".to_owned(), rounded(report.accuracy));
-            metrics.insert("weighted_f1".to_owned(), rounded(report.weighted_f1));
-            if let Some(recall) = report.oos_recall {
-                metrics.insert("out_of_scope_recall".to_owned(), rounded(recall));
-            }
-        }
-        Kind::Extraction => {
-            metrics.insert("micro_f1".to_owned(), rounded(report.micro_f1));
-        }
-    }
-    Ok(Checked {
-        golden_texts: golden.texts,
-        golden_difference_max: golden.difference_max,
-        metrics,
-    })
 }

@@ -70,7 +70,10 @@ def values(name: str, shape: tuple[int, ...], random: np.random.Generator) -> np
     return random.standard_normal(shape, np.float32) * np.float32(std)
 
 
-def write_shard(path: Path, entries: dict[str, tuple[int, ...]], random: np.random.Generator) -> int:
+def write_shard(
+    path: Path, entries: dict[str, tuple[int, ...]], random: np.random.Generator
+) -> int:
+    """Writes one file; returns how many numbers it has."""
     header, at = {}, 0
     for name, shape in entries.items():
         size = 4 * int(np.prod(shape))
@@ -117,7 +120,7 @@ def write_data(path: Path) -> None:
     random = np.random.default_rng(1)
     with path.open("w") as out:
         for at in range(60):
-            text = " ".join(random.choice(words, size=int(random.integers(2, 8)))) + f" {'x' * (at % 5)}"
+            text = " ".join(random.choice(words, size=int(random.integers(2, 8))))
             row = {"text": f"{text} {words[at % 10]} {words[at // 10]}", "label": LABELS[at % 3]}
             out.write(json.dumps(row) + "\n")
 

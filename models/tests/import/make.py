@@ -1,7 +1,7 @@
 """Makes the small models that the tests of `import` read, with what transformers answers.
 
-Random weights, one directory for each architecture and head; run it with the versions in
-`models/train/requirements.txt` and `transformers`:
+Random weights, one directory for each architecture and head. Beside the packages of
+`models/train/requirements.txt` it needs transformers (5.23.0 made these) and onnx:
 
     python models/tests/import/make.py
 
@@ -131,17 +131,19 @@ def cases() -> dict[str, tuple[object, Tokenizer, str, torch.dtype]]:
     bert, byte = bert_tokenizer(), byte_tokenizer()
     sentence = sentence_tokenizer("<s>", "</s>")
     deberta = sentence_tokenizer("[CLS]", "[SEP]")
-    shared = {**SIZES, "position_buckets": 8, "relative_attention": True, "norm_rel_ebd": "layer_norm"}
     v3 = DebertaV2Config(
-        **shared, share_att_key=True, pos_att_type=["p2c", "c2p"], position_biased_input=False,
+        **SIZES, position_buckets=8, relative_attention=True, norm_rel_ebd="layer_norm",
+        share_att_key=True, pos_att_type=["p2c", "c2p"], position_biased_input=False,
         max_relative_positions=-1, type_vocab_size=0,
     )
     v2 = DebertaV2Config(
         **{**SIZES, "relative_attention": True}, share_att_key=False, pos_att_type=["c2p"],
         position_biased_input=True, type_vocab_size=2, embedding_size=24, hidden_act="gelu_new",
     )
-    modern = {**SIZES, "num_hidden_layers": 4, "local_attention": 16, "global_attn_every_n_layers": 3}
-    modern_ids = dict(pad_token_id=1, bos_token_id=0, eos_token_id=2, cls_token_id=0, sep_token_id=2)
+    modern = {**SIZES, "num_hidden_layers": 4}
+    modern |= {"local_attention": 16, "global_attn_every_n_layers": 3}
+    modern |= {f"{token}_token_id": at for token, at in (("pad", 1), ("bos", 0), ("eos", 2))}
+    modern |= {"cls_token_id": 0, "sep_token_id": 2}
     roberta = dict(type_vocab_size=1, pad_token_id=1, layer_norm_eps=1e-5)
     xlm = {"hidden_act": "gelu_pytorch_tanh"}
     f32, f16, bf16 = torch.float32, torch.float16, torch.bfloat16
@@ -157,9 +159,9 @@ def cases() -> dict[str, tuple[object, Tokenizer, str, torch.dtype]]:
         "deberta-v3-sequence": (v3, deberta, "sequence", bf16),
         "deberta-v2-token": (v2, deberta, "token", bf16),
         "modernbert-sequence": (
-            ModernBertConfig(**modern, **modern_ids, classifier_pooling="mean"), byte, "sequence", bf16
+            ModernBertConfig(**modern, classifier_pooling="mean"), byte, "sequence", bf16
         ),
-        "modernbert-token": (ModernBertConfig(**modern, **modern_ids), byte, "token", bf16),
+        "modernbert-token": (ModernBertConfig(**modern), byte, "token", bf16),
     }
 
 
