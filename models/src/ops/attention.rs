@@ -79,14 +79,38 @@ impl SimdOp for Attention<'_, '_> {
             self.rearrange(head);
             for first in (0..self.shape.pieces).step_by(ROWS) {
                 self.take_queries(head, first);
-                self.score(isa.f32());
-                self.mix(isa, head, first);
+                self.attend(isa, head, first);
             }
         }
     }
 }
 
 impl Attention<'_, '_> {
+    /// [`ROWS`] queries of one head. Two vectors at a time are faster, where there are registers
+    /// for their sums: with AVX-512.
+    #[inline(always)]
+    fn attend<I: Isa>(&mut self, isa: I, head: usize, first: usize) {
+        let ops = isa.f32();
+        let two = if ops.len() == LANES { 2 * LANES } else { usize::MAX };
+        let (mut at, end) = (0, self.shape.pieces_filled());
+        while end - at >= two {
+            self.score::<2>(ops, at);
+            at += two;
+        }
+        for at in (at..end).step_by(ops.len()) {
+            self.score::<1>(ops, at);
+        }
+        let inverses = self.weigh(isa);
+        let (mut at, end) = (0, self.shape.head_width());
+        while end - at >= two {
+            self.mix::<2>(ops, (head, first, at), inverses);
+            at += two;
+        }
+        for at in (at..end).step_by(ops.len()) {
+            self.mix::<1>(ops, (head, first, at), inverses);
+        }
+    }
+
     /// Copies one head's keys and values into the scratch.
     #[inline(always)]
     fn rearrange(&mut self, head: usize) {
@@ -124,54 +148,66 @@ impl Attention<'_, '_> {
         }
     }
 
-    /// Multiplies the queries with all keys.
+    /// Multiplies the queries with all keys, some vectors of them at a time.
     #[inline(always)]
-    fn score(&mut self, ops: impl FloatOps<f32>) {
+    fn score<const VECTORS: usize>(&mut self, ops: impl FloatOps<f32>, at: usize) {
         let Scratch { keys, queries, scores, .. } = &mut *self.scratch;
-        let pieces_filled = self.shape.pieces_filled();
-        for at in (0..pieces_filled).step_by(ops.len()) {
-            let mut sums = [ops.zero(); ROWS];
-            for (keys, queries) in keys.chunks_exact(pieces_filled).zip(&*queries) {
-                let keys = ops.load(&keys[at..]);
-                for (sum, query) in sums.iter_mut().zip(queries) {
+        let mut sums = [[ops.zero(); VECTORS]; ROWS];
+        for (keys, queries) in keys.chunks_exact(self.shape.pieces_filled()).zip(&*queries) {
+            let keys: [_; VECTORS] = ops.load_many(&keys[at..]);
+            for (sums, query) in sums.iter_mut().zip(queries) {
+                for (sum, keys) in sums.iter_mut().zip(keys) {
                     *sum = ops.mul_add(ops.splat(*query), keys, *sum);
                 }
             }
-            for (sum, scores) in sums.into_iter().zip(&mut *scores) {
-                ops.store(sum, &mut scores[at..]);
+        }
+        for (sums, scores) in sums.into_iter().zip(&mut *scores) {
+            for (vector, sum) in sums.into_iter().enumerate() {
+                ops.store(sum, &mut scores[at + vector * ops.len()..]);
             }
         }
     }
 
-    /// Turns scores into weights and adds up the values, into the output.
+    /// Turns scores into weights; returns what each query's weights are to be multiplied with.
     #[inline(always)]
-    fn mix<I: Isa>(&mut self, isa: I, head: usize, first: usize) {
-        let ops = isa.f32();
-        let Shape { pieces, .. } = self.shape;
+    fn weigh<I: Isa>(&mut self, isa: I) -> [f32; ROWS] {
+        // A loop, not a closure: that is not sure to be compiled for this instruction set.
+        let mut inverses = [0.0; ROWS];
+        for (inverse, scores) in inverses.iter_mut().zip(&mut self.scratch.scores) {
+            *inverse = 1.0 / exponentiate(isa, scores, self.shape.pieces);
+        }
+        inverses
+    }
+
+    /// Adds up the weighted values, some vectors of a head's dimensions, into the output.
+    #[inline(always)]
+    fn mix<const VECTORS: usize>(
+        &mut self,
+        ops: impl FloatOps<f32>,
+        (head, first, at): (usize, usize, usize),
+        inverses: [f32; ROWS],
+    ) {
+        let pieces = self.shape.pieces;
         let (head_width, head_filled) = (self.shape.head_width(), self.shape.head_filled());
-        let Scratch { values, scores, .. } = &mut *self.scratch;
-        let inverses = std::array::from_fn::<f32, ROWS, _>(
-            #[inline(always)]
-            |row| 1.0 / exponentiate(isa, &mut scores[row], pieces),
-        );
-        let weights = std::array::from_fn::<&[f32], ROWS, _>(
-            #[inline(always)]
-            |row| &scores[row][..pieces],
-        );
-        let rows = ROWS.min(pieces - first);
-        for at in (0..head_width).step_by(ops.len()) {
-            let mut sums = [ops.zero(); ROWS];
-            for (piece, values) in values.chunks_exact(head_filled).take(pieces).enumerate() {
-                let values = ops.load(&values[at..]);
-                for (sum, weights) in sums.iter_mut().zip(weights) {
+        let Scratch { values, scores, .. } = &*self.scratch;
+        let weights = scores.each_ref().map(|scores| &scores[..pieces]);
+        let mut sums = [[ops.zero(); VECTORS]; ROWS];
+        for piece in 0..pieces {
+            let values: [_; VECTORS] = ops.load_many(&values[piece * head_filled + at..]);
+            for (sums, weights) in sums.iter_mut().zip(weights) {
+                for (sum, values) in sums.iter_mut().zip(values) {
                     *sum = ops.mul_add(ops.splat(weights[piece]), values, *sum);
                 }
             }
-            let count = ops.len().min(head_width - at);
-            for (row, (sum, inverse)) in sums.into_iter().zip(inverses).take(rows).enumerate() {
+        }
+        let rows = self.out[first..].iter_mut().zip(sums.into_iter().zip(inverses)).take(ROWS);
+        for (out, (sums, inverse)) in rows {
+            for (vector, sum) in sums.into_iter().enumerate() {
+                let at = at + vector * ops.len();
+                let count = ops.len().min(head_width - at);
                 let mut whole = [0f32; LANES];
                 ops.store(ops.mul(sum, ops.splat(inverse)), &mut whole);
-                let out = &mut self.out[first + row][(head - self.heads.start) * head_width + at..];
+                let out = &mut out[(head - self.heads.start) * head_width + at..];
                 out[..count].copy_from_slice(&whole[..count]);
             }
         }
