@@ -88,13 +88,6 @@ class Build:
         held.store(self.path(f"{name}-float.npz"), asked(answers.FloatAnswers(network)))
         held.store(self.path(f"{name}.npz"), asked(answers.Answers(quantized(network))))
 
-    def stored(self, kind: str) -> tuple[list[evaluate.Stored], list[evaluate.Stored]]:
-        """Answers of all folds, and of the shipped network; `kind` is "" or "-float"."""
-        answered = settings.folds_answered(self.recipe) if _is_folded(self.tasks) else 0
-        folds = [held.load(self.path(f"fold-{n}{kind}.npz")) for n in range(answered)]
-        return folds, [held.load(self.path(f"fixed{kind}.npz"))]
-
-
 def quantized(network: Network) -> quantize.Model:
     """The int8 form of a network."""
     state = {name: value.numpy() for name, value in network.state_dict().items()}
@@ -120,23 +113,15 @@ def adapt(build: Build) -> None:
     _save(network, build.path("adapted.safetensors"))
 
 
-def fold(number: int) -> Callable[[Build], None]:
-    """The step of one fold: train without it, answer about it."""
-
-    def step(build: Build) -> None:
-        recipe = build.recipe
-        whole = material.load(build.data)
-        kept, part = material.split(whole, recipe.folds, number, recipe.seed)
-        name = f"fold {number + 1}/{recipe.folds}"
-        network = build.fit(kept, recipe.fold_shares, recipe.seed + 100 + number, name)
-        build.ask_both(
-            network,
-            f"fold-{number}",
-            lambda by: ask.folded(by, part, build.data, recipe, build.tasks),
-        )
-
-    step.__doc__ = f"Cross-validate: train without fold {number + 1}, answer about it."
-    return step
+def hold(build: Build) -> None:
+    """Train without the development splits of the small sets, and answer about them."""
+    recipe = build.recipe
+    part = material.load(build.data, ("dev",))
+    kept = material.without(material.load(build.data, ("train",)), part)
+    network = build.fit(kept, recipe.held_shares, recipe.seed + 100, "hold")
+    build.ask_both(
+        network, "held", lambda by: ask.small(by, part, build.data, recipe, build.tasks)
+    )
 
 
 def train(build: Build) -> None:
@@ -149,18 +134,20 @@ def train(build: Build) -> None:
 def fixed(build: Build) -> None:
     """Ask the network that ships about the validation parts it was not trained on."""
     network = build.network("network.safetensors")
-    build.ask_both(network, "fixed", lambda by: ask.fixed(by, build.data, build.tasks))
+    build.ask_both(network, "fixed", lambda by: ask.large(by, build.data, build.tasks))
 
 
 def pack(build: Build) -> None:
     """Calibrate, report, and write the package with its card, unsigned."""
     calibrations, report = {}, {}
-    folds, shipped = build.stored("")
-    folds_float, shipped_float = build.stored("-float")
+    stored = {
+        name: held.load(build.path(f"{name}.npz"))
+        for name in ("held", "held-float", "fixed", "fixed-float")
+        if build.path(f"{name}.npz").exists()
+    }
     for task in build.tasks:
-        of, of_float = (
-            (folds, folds_float) if task in ask.FOLDED else (shipped, shipped_float)
-        )
+        source = "held" if task in ask.SMALL else "fixed"
+        of, of_float = stored[source], stored[f"{source}-float"]
         made = evaluate.calibrated(task, of, build.recipe)
         calibrations[task] = made
         report[task] = {
@@ -174,10 +161,6 @@ def pack(build: Build) -> None:
     _ship_centroids(build, model, calibrations)
     directory = settings.package_dir(None if build.is_whole else build.tasks[0])
     manifest = package.write(directory, model, calibrations, report, build.tasks)
-    report["folds"] = {
-        "of": build.recipe.folds,
-        "answered": settings.folds_answered(build.recipe),
-    }
     (directory / "CARD.md").write_text(card.card(report, manifest), encoding="utf-8")
     text = json.dumps(report, indent=2, ensure_ascii=False)
     _write(build.path("report.json"), text)
@@ -185,7 +168,7 @@ def pack(build: Build) -> None:
 
 
 def _ship_centroids(build: Build, model: quantize.Model, calibrations: dict[str, Any]) -> None:
-    """Where distance was chosen: the means in the shipped network's space, not in a fold's."""
+    """Where distance was chosen: the means in the shipped network's space, not in the held one's."""
     made = calibrations.get("failure-mode")
     if made is None or made.score != "cosine":
         return
@@ -194,10 +177,6 @@ def _ship_centroids(build: Build, model: quantize.Model, calibrations: dict[str,
     count = len(evaluate.names("failure-mode"))
     means = familiarity.centroids(asked.judged.pooled, asked.truth, count)
     calibrations["failure-mode"] = replace(made, centroids=means)
-
-
-def _is_folded(tasks: tuple[str, ...]) -> bool:
-    return any(task in ask.FOLDED for task in tasks)
 
 
 def _save(network: Network, path: Path) -> None:
@@ -214,12 +193,13 @@ def _write(path: Path, text: str) -> None:
 
 def _steps(build: Build) -> dict[str, tuple[str, Callable[[Build], None]]]:
     """Step name -> its result in the work directory, and what makes it."""
-    count = settings.folds_answered(build.recipe) if _is_folded(build.tasks) else 0
+    small = any(task in ask.SMALL for task in build.tasks)
+    large = any(task not in ask.SMALL for task in build.tasks)
     return {
         "adapt": ("adapted.safetensors", adapt),
-        **{f"fold-{n}": (f"fold-{n}.npz", fold(n)) for n in range(count)},
+        **({"hold": ("held.npz", hold)} if small else {}),
         "train": ("network.safetensors", train),
-        "fixed": ("fixed.npz", fixed),
+        **({"fixed": ("fixed.npz", fixed)} if large else {}),
         "pack": ("report.json", pack),
     }
 

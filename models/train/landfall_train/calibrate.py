@@ -1,7 +1,7 @@
 """Calibration from answers about held-out text: temperature, scores, reliability, familiarity.
 
-The answers are those of networks in device arithmetic that were not trained on the text. A fold
-network has seen less data than the one that ships, so its errors are, if anything, more.
+The answers are those of a network in device arithmetic that was not trained on the text. Where that
+is not the one that ships, it has seen less data, so its errors are, if anything, more.
 """
 
 from __future__ import annotations

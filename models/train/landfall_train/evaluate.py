@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ def names(task: str) -> tuple[str, ...]:
     }[task]
 
 
-def calibrated(task: str, parts: Sequence[Stored], recipe: Recipe) -> Calibration:
+def calibrated(task: str, parts: Stored, recipe: Recipe) -> Calibration:
     """The calibration of one task from all stored answers about it."""
     if task == "failure-mode":
         known, foreign = mixed_modes(parts), _labels(parts, "failure-mode foreign")
@@ -42,7 +41,7 @@ def calibrated(task: str, parts: Sequence[Stored], recipe: Recipe) -> Calibratio
     return calibrate.spans(_texts(parts, task), decoder(task), task not in SPAN_TASKS)
 
 
-def mixed_modes(parts: Sequence[Stored]) -> Labels:
+def mixed_modes(parts: Stored) -> Labels:
     """Every second observation bare, the others in a work order.
 
     One text of an observation, not both: scores must be independent for a bound to hold.
@@ -65,7 +64,7 @@ def decoder(task: str) -> Decode:
     return nested.decode if task in SPAN_TASKS else decode_tags
 
 
-def scores(task: str, parts: Sequence[Stored]) -> dict[str, Any]:
+def scores(task: str, parts: Stored) -> dict[str, Any]:
     """Plain scores of one task, for int8 beside float and for the card."""
     if task in LABEL_TASKS:
         found = {}
@@ -99,7 +98,7 @@ def scores(task: str, parts: Sequence[Stored]) -> dict[str, Any]:
     return {"all": result}
 
 
-def rejection(task: str, parts: Sequence[Stored], made: Calibration) -> dict[str, Any]:
+def rejection(task: str, parts: Stored, made: Calibration) -> dict[str, Any]:
     """What the shipped familiarity limit does: kept and right in scope, caught out of scope."""
     prefix = "failure-mode bare" if task == "failure-mode" else task
     known, foreign = _labels(parts, prefix), _labels(parts, f"{task} foreign")
@@ -148,9 +147,9 @@ def _by_word(texts: Texts) -> dict[str, Any]:
     return result
 
 
-def _labels(parts: Sequence[Stored], name: str) -> Labels:
-    return Labels.join([part[name] for part in parts])
+def _labels(parts: Stored, name: str) -> Labels:
+    return Labels.of(parts[name])
 
 
-def _texts(parts: Sequence[Stored], name: str) -> Texts:
-    return Texts.join([part[name] for part in parts])
+def _texts(parts: Stored, name: str) -> Texts:
+    return Texts.of(parts[name])

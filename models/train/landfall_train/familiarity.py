@@ -11,7 +11,7 @@ All are computed by a label head on the device. Which one ships is measured, not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,13 +26,6 @@ class Judgements:
     logits: Floats
     known: Floats
     pooled: Floats
-
-    @staticmethod
-    def join(parts: Sequence[Judgements]) -> Judgements:
-        """All texts of several."""
-        return Judgements(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in FIELDS)
-        )
 
 
 FIELDS = ("logits", "known", "pooled")

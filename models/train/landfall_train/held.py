@@ -35,10 +35,9 @@ class Labels:
         return {"truth": self.truth, **{name: getattr(self.judged, name) for name in FIELDS}}
 
     @staticmethod
-    def join(parts: Sequence[dict[str, np.ndarray]]) -> Labels:
-        """From stored parts."""
-        judged = [Judgements(*(part[name] for name in FIELDS)) for part in parts]
-        return Labels(np.concatenate([part["truth"] for part in parts]), Judgements.join(judged))
+    def of(arrays: dict[str, np.ndarray]) -> Labels:
+        """From stored arrays."""
+        return Labels(arrays["truth"], Judgements(*(arrays[name] for name in FIELDS)))
 
 
 @dataclass(frozen=True)
@@ -76,14 +75,9 @@ class Texts:
         return dict(counts=self.counts, places=self.places, rows=self.rows, gold=self.gold)
 
     @staticmethod
-    def join(parts: Sequence[dict[str, np.ndarray]]) -> Texts:
-        """From stored parts."""
-        gold, before = [], 0
-        for part in parts:
-            gold.append(part["gold"] + np.array([before, 0, 0, 0]))
-            before += len(part["counts"])
-        rest = (np.concatenate([part[name] for part in parts]) for name in ("counts", "places", "rows"))
-        return Texts(*rest, np.concatenate(gold))
+    def of(arrays: dict[str, np.ndarray]) -> Texts:
+        """From stored arrays."""
+        return Texts(**arrays)
 
     def gold_spans(self) -> list[set[bio.WordSpan]]:
         """Of each text."""

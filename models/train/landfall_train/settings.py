@@ -24,7 +24,6 @@ class Recipe:
     """Everything that decides the weights, besides the data and the code."""
 
     seed: int = 20
-    folds: int = 3
     batch_texts: int = 32
     # First the encoder is made familiar with the field and with requests, then all tasks together.
     adapt_epochs: int = 3
@@ -44,8 +43,8 @@ class Recipe:
             "maintie-5": 1.5,
         }
     )
-    # In the folds, the tasks that are not cross-validated only keep the encoder in shape.
-    fold_shares: dict[str, float] = field(
+    # Where the development splits are held out, the other tasks only keep the encoder in shape.
+    held_shares: dict[str, float] = field(
         default_factory=lambda: {
             "failure-mode": 1.0,
             "intent-150": 0.1,
@@ -88,21 +87,12 @@ class Recipe:
 
 
 def recipe() -> Recipe:
-    """The recipe, with `LANDFALL_EPOCHS` and `LANDFALL_FOLDS` for a quick trial run."""
+    """The recipe, with `LANDFALL_EPOCHS` for a quick trial run."""
     default = Recipe()
     return Recipe(
         adapt_epochs=int(os.environ.get("LANDFALL_EPOCHS", default.adapt_epochs)),
         epochs=int(os.environ.get("LANDFALL_EPOCHS", default.epochs)),
-        folds=int(os.environ.get("LANDFALL_FOLDS", default.folds)),
     )
-
-
-def folds_answered(of: Recipe) -> int:
-    """How many folds are trained and asked: `LANDFALL_FOLDS_ANSWERED`, else all.
-
-    Fewer leave fewer calibration scores, each as honest as before.
-    """
-    return min(of.folds, int(os.environ.get("LANDFALL_FOLDS_ANSWERED", of.folds)))
 
 
 def data_dir() -> Path:
