@@ -72,7 +72,7 @@ def labels(known: Labels, foreign: Judgements, classes: int, unfamiliar_share: f
             "foreign_caught": float((of_foreign < limit).mean()),
             "right_and_kept": float((right & (of_known >= limit)).mean()),
         }
-    best = max(compared, key=lambda name: compared[name]["foreign_caught"])
+    best = max(compared, key=lambda name: compared[name]["auroc"])
     return Calibration(
         {
             "temperature": round(value, 4),
