@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// Quantised activations, from -127 to 127. The buffers grow to the longest text and stay.
 #[derive(Debug)]
-pub(in crate::ops) struct Rows {
+pub(in super::super) struct Rows {
     kernel: Kernel,
     quads: usize,
     /// `[row][quad]`.
@@ -25,14 +25,14 @@ pub(super) struct Spill {
 
 impl Rows {
     /// None yet.
-    pub(in crate::ops) fn new(kernel: Kernel) -> Rows {
+    pub(in super::super) fn new(kernel: Kernel) -> Rows {
         Rows { kernel, quads: 0, values: Vec::new(), sums: Vec::new(), spills: Vec::new() }
     }
 
     /// Takes `rows` rows of `inputs` values, instead of what it had. `quantise` writes the row of
     /// that number and returns the sum of its values.
     #[inline(always)]
-    pub(in crate::ops) fn fill(
+    pub(in super::super) fn fill(
         &mut self,
         rows: usize,
         inputs: usize,
