@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from . import answers, ask, card, corpus, evaluate, familiarity, held, joint, material, package
+from . import answers, ask, bio, card, corpus, evaluate, familiarity, held, joint, material, package
 from . import quantize, settings
 from .examples import Epochs
+from .labels import REDACT
 from .network import LABEL_TASKS, SPELL_TASK, TASKS, Network
 
 THREADS = int(os.environ.get("LANDFALL_THREADS", "2"))
@@ -128,6 +129,10 @@ def train(build: Build) -> None:
     """Train the network that ships, on all training data."""
     recipe = build.recipe
     network = build.fit(material.load(build.data), recipe.shares, recipe.seed + 1, "all")
+    with torch.no_grad():
+        identifier = REDACT.index("identifier")
+        tags = [bio.begin(identifier), bio.inside(identifier)]
+        network.heads["redact"].tag.bias[tags] += recipe.identifier_lean
     _save(network, build.path("network.safetensors"))
 
 

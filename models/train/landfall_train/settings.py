@@ -74,6 +74,10 @@ class Recipe:
     # Weight of even odds on foreign text, and of telling known from foreign.
     even_weight: float = 0.5
     known_weight: float = 0.5
+    # Added to the logits of identifiers in `redact`: what is missed leaves the site, what is masked
+    # too much only reads worse. Chosen on the validation part: recall 0.990 to 0.996, precision
+    # 0.988 to 0.975.
+    identifier_lean: float = 2.0
     # Longest span of words in a span task: the data have 4.
     span_words_max: int = 8
     # Share of held-out in-scope text that may be called unfamiliar, of failure-mode and of intents:
