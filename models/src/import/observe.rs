@@ -59,7 +59,7 @@ impl Bench {
         let mut observed = Observed { observations: Vec::new(), readings: Vec::new(), skipped: 0 };
         for (done, example) in examples.iter().enumerate() {
             progress("texts to calibrate on", done + 1, examples.len());
-            let reading = Reading::new(&self.tokenizer, &example.text, tokens_max)?;
+            let mut reading = Reading::new(&self.tokenizer, &example.text, tokens_max)?;
             // Longer texts are read in several passes, which the scores would not be of.
             if !reading.is_whole {
                 observed.skipped += 1;
@@ -67,6 +67,7 @@ impl Bench {
             }
             let all = head.run(&self.runner.hidden(&reading.ids)?, self.width);
             let mut rows = reading.rows(&all, head);
+            reading.said = rows.concat();
             observed.observations.push(match &example.gold {
                 Gold::Label(label) => {
                     let position = |label| task.labels.iter().position(|known| known == label);

@@ -17,8 +17,17 @@ pub(super) struct Reference<'a> {
 }
 
 impl<'a> Reference<'a> {
-    pub(super) fn new(encoder: &'a Encoder, jitter: f32) -> Reference<'a> {
-        Reference { encoder, jitter, random: 1 }
+    pub(super) fn new(encoder: &'a Encoder) -> Reference<'a> {
+        Reference { encoder, jitter: 0.0, random: 1 }
+    }
+
+    /// With jitter; the seed is not zero.
+    pub(super) fn jittery(encoder: &'a Encoder, jitter: f32, seed: u64) -> Reference<'a> {
+        Reference { encoder, jitter, random: seed }
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.encoder.width
     }
 
     /// Hidden states of one text, a row for each piece.

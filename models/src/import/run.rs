@@ -17,6 +17,8 @@ pub(super) struct Reading {
     prefix: usize,
     /// Whether all of the text was read.
     pub(super) is_whole: bool,
+    /// The logits of its rows, once it was run.
+    pub(super) said: Vec<f32>,
 }
 
 impl Reading {
@@ -30,6 +32,7 @@ impl Reading {
             words: encoded.words,
             prefix: tokenizer.prefix_count(),
             is_whole: encoded.pieces.len() <= room,
+            said: Vec::new(),
         })
     }
 
