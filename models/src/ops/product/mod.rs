@@ -268,27 +268,30 @@ impl Weights {
         let ahead = (panel + 1) * size + block.at * size / block.of;
         let ahead = &self.lines[ahead.min(self.lines.len() - quads)..][..quads];
         let panel = &self.lines[panel * size..][..size];
-        // SAFETY: the kernel was available when the weights were packed. `a` has `quads` quads for
-        // each row, `panel` as many times the kernel's lines, and `rows` is within its limit.
-        unsafe {
-            match self.kernel {
-                #[cfg(target_arch = "x86_64")]
-                Kernel::Avx512Vnni => x86::avx512_vnni(a, x.sums(&block.rows), panel, ahead, tile),
-                #[cfg(target_arch = "x86_64")]
-                Kernel::AvxVnni => x86::avx_vnni(a, x.sums(&block.rows), panel, ahead, tile),
-                #[cfg(target_arch = "x86_64")]
-                Kernel::Avx2 => {
-                    x86::avx2(a, x.sums(&block.rows), panel, ahead, tile);
-                    x86::avx2_spills(x.spills(&block.rows), panel, tile);
-                }
-                #[cfg(target_arch = "x86_64")]
-                Kernel::Sse2 => x86::sse2(a, rows, panel, tile),
-                #[cfg(target_arch = "aarch64")]
-                Kernel::NeonDot => aarch64::dot(a, rows, panel, tile),
-                #[cfg(target_arch = "aarch64")]
-                Kernel::Neon => aarch64::neon(a, rows, panel, tile),
-                Kernel::Portable => portable::tile(a, panel, tile),
-            }
+        // SAFETY of all: the kernel was available when the weights were packed. `a` has `quads`
+        // quads for each row, `panel` as many times the kernel's lines, and `rows` is within its
+        // limit.
+        match self.kernel {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512Vnni => unsafe {
+                x86::avx512_vnni(a, x.sums(&block.rows), panel, ahead, tile);
+            },
+            #[cfg(target_arch = "x86_64")]
+            Kernel::AvxVnni => unsafe {
+                x86::avx_vnni(a, x.sums(&block.rows), panel, ahead, tile);
+            },
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => unsafe {
+                x86::avx2(a, x.sums(&block.rows), panel, ahead, tile);
+                x86::avx2_spills(x.spills(&block.rows), panel, tile);
+            },
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Sse2 => unsafe { x86::sse2(a, rows, panel, tile) },
+            #[cfg(target_arch = "aarch64")]
+            Kernel::NeonDot => unsafe { aarch64::dot(a, rows, panel, tile) },
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Neon => unsafe { aarch64::neon(a, rows, panel, tile) },
+            Kernel::Portable => portable::tile(a, panel, tile),
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = ahead;
