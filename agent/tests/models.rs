@@ -100,6 +100,46 @@ fn a_retry_gets_its_fields_again() {
     assert_eq!(again, first);
 }
 
+/// The answer to a text does not depend on its neighbours in a file, nor on their order.
+#[test]
+fn a_text_is_answered_alike_whatever_stands_beside_it() {
+    let texts = [
+        "pump leaking at seal",
+        "hyd hose burst on boom, replace",
+        "what time is lunch",
+        "brg noise and vib, left hand drive motor",
+        "engine overheating; coolant low",
+    ];
+    let answers = |order: &[usize]| -> Vec<(String, Value, Value)> {
+        let site = Site::new(TASKS);
+        let lines: Vec<String> = order
+            .iter()
+            .map(|&at| serde_json::json!({"id": at.to_string(), "text": texts[at]}).to_string())
+            .collect();
+        let (input, out) = (site.path().join("in.jsonl"), site.path().join("out.jsonl"));
+        fs::write(&input, lines.join("\n")).unwrap();
+        let mut command = with_shipped(site.command(&["batch", "failure-mode"]));
+        let output = command.arg(&input).arg("--out").arg(&out).output().unwrap();
+        assert!(out.is_file(), "{}", text(&output));
+        let mut answers: Vec<(String, Value, Value)> = fs::read_to_string(&out)
+            .unwrap()
+            .lines()
+            .map(|line| {
+                let reply: Value = serde_json::from_str(line).unwrap();
+                let id = reply["id"].as_str().unwrap().to_owned();
+                (id, reply["label"].clone(), reply["confidence"].clone())
+            })
+            .collect();
+        answers.sort_by(|a, b| a.0.cmp(&b.0));
+        answers
+    };
+    let all = answers(&[0, 1, 2, 3, 4]);
+    assert_eq!(answers(&[4, 2, 0, 3, 1]), all);
+    for at in [0, 3] {
+        assert_eq!(answers(&[at]), all[at..=at], "alone");
+    }
+}
+
 #[test]
 fn a_task_that_no_package_has_is_a_mistake_of_the_configuration() {
     let site = Site::new("[task.failure-mood]\nerror_max = 0.1\n");

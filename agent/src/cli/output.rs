@@ -102,9 +102,19 @@ pub(super) fn answer(answer: &AnswerBody) -> String {
         AnswerBody { fields: Some(fields), .. } => {
             let value = |value: &Option<String>| value.clone().unwrap_or_default();
             let width = fields.iter().map(|field| field.label.chars().count()).max().unwrap_or(0);
+            // A field inside another is indented; outer ones come first.
+            let depth = |at: usize| {
+                let inner = &fields[at];
+                let outer = fields[..at].iter();
+                outer.filter(|o| o.start <= inner.start && inner.end <= o.end).count()
+            };
             let lines: Vec<String> = fields
                 .iter()
-                .map(|field| format!("{:width$}  {}", field.label, value(&field.value)))
+                .enumerate()
+                .map(|(at, field)| {
+                    let indent = 2 * depth(at);
+                    format!("{:width$}  {:indent$}{}", field.label, "", value(&field.value))
+                })
                 .collect();
             lines.join("\n")
         }

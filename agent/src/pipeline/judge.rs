@@ -1,6 +1,7 @@
 //! One judgement: rules, the task's model, and the model that masks, in one pass where they can be.
 
-use super::models::{Backing, Masking, Model};
+use super::masking::Masking;
+use super::models::{Backing, Model};
 use super::pool::{Ask, Busy, Ran, Seen};
 use super::{Inner, Task};
 use crate::stamp::wall_ms;

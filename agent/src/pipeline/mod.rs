@@ -13,10 +13,12 @@
 
 mod flight;
 mod judge;
+mod masking;
 mod models;
 mod pool;
 
-pub use models::{Backing, Fault, Masker, Masking, Models};
+pub use masking::{Masker, Masking};
+pub use models::{Backing, Fault, Models};
 pub use pool::{Busy, QUEUE_MAX, QUEUE_WAIT, WORKERS};
 
 use crate::metrics::Metrics;

@@ -6,7 +6,6 @@
 
 use crate::config;
 use crate::stamp::shorten;
-use landfall_agent_core::redact::{ModelMasks, ModelSpan};
 use landfall_agent_core::request::{FieldView, ModelView};
 use landfall_agent_core::task::ModelFacts;
 use landfall_models::{Engine, Kind, Package, Trust, View, package};
@@ -27,7 +26,7 @@ pub struct Model {
     pub package: String,
     /// Digest of the package.
     pub digest: ShortDigest,
-    labels: Arc<[String]>,
+    pub(super) labels: Arc<[String]>,
 }
 
 impl std::fmt::Debug for Model {
@@ -63,76 +62,6 @@ impl Backing {
     }
 }
 
-/// A model that finds what to mask in a text that leaves.
-#[derive(Clone)]
-pub struct Masker {
-    /// Runs it.
-    pub(super) engine: Arc<Engine>,
-    /// Its name in the package.
-    pub(super) task: String,
-    /// Least probability at which a word is masked.
-    pub(super) floor: f32,
-    labels: Arc<[String]>,
-    /// Of each label, whether it is masked.
-    masked: Arc<[bool]>,
-    package: String,
-}
-
-impl std::fmt::Debug for Masker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Masker").field("package", &self.package).finish()
-    }
-}
-
-/// What masks beside the patterns.
-#[derive(Debug, Clone)]
-pub enum Masking {
-    /// Nothing: it is turned off, or no package has a model for it.
-    Off,
-    /// A checked model.
-    Model(Masker),
-    /// A model should, and this is why it cannot.
-    Missing(String),
-}
-
-/// For people: "patterns and the model of maintenance 0.2.0".
-impl std::fmt::Display for Masking {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Masking::Off => f.write_str("patterns"),
-            Masking::Model(masker) => {
-                let labels: Vec<&str> = masker.masked_labels().collect();
-                write!(
-                    f,
-                    "patterns and the model of {}, which masks {} from probability {}",
-                    masker.package,
-                    labels.join(", "),
-                    masker.floor
-                )
-            }
-            Masking::Missing(why) => write!(f, "patterns alone, because {why}"),
-        }
-    }
-}
-
-impl Masker {
-    fn masked_labels(&self) -> impl Iterator<Item = &str> {
-        let labels = self.labels.iter().zip(self.masked.iter());
-        labels.filter(|(_, masked)| **masked).map(|(label, _)| label.as_str())
-    }
-
-    /// What it found, in the terms of the decision path.
-    pub(super) fn masks(&self, spans: &[landfall_models::Span]) -> ModelMasks {
-        let masked = |span: &&landfall_models::Span| self.masked.get(span.label) == Some(&true);
-        let span = |span: &landfall_models::Span| ModelSpan {
-            label: self.labels.get(span.label).cloned().unwrap_or_default(),
-            start: position(span.start),
-            end: position(span.end),
-        };
-        ModelMasks::Found(spans.iter().filter(masked).map(span).collect())
-    }
-}
-
 /// A package or key that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -145,7 +74,7 @@ pub struct Fault {
 /// Every model that passed, by task, and what did not.
 #[derive(Debug, Default)]
 pub struct Models {
-    tasks: BTreeMap<String, (Model, ModelFacts)>,
+    pub(super) tasks: BTreeMap<String, (Model, ModelFacts)>,
     /// What could not be used.
     pub faults: Vec<Fault>,
 }
@@ -224,41 +153,6 @@ impl Models {
         self.tasks.get(task).map(|(_, facts)| facts)
     }
 
-    /// The labels of the model that masks, if a package has one.
-    pub fn masker_labels(&self) -> Option<&[String]> {
-        let facts = self.facts(config::RedactModel::TASK)?;
-        (facts.kind == TaskKind::Extraction).then_some(&*facts.labels)
-    }
-
-    /// What masks beside the patterns.
-    pub fn masking(&self, asked: &config::RedactModel) -> Masking {
-        let task = config::RedactModel::TASK;
-        if asked.wanted == Some(false) {
-            return Masking::Off;
-        }
-        match (self.masker_labels(), self.tasks.get(task), self.faults.first()) {
-            (Some(labels), Some((model, _)), _) => {
-                let masks = |label: &String| {
-                    asked.labels.as_ref().is_none_or(|asked| asked.contains(label))
-                };
-                Masking::Model(Masker {
-                    engine: Arc::clone(&model.engine),
-                    task: task.to_owned(),
-                    floor: asked.floor,
-                    labels: Arc::clone(&model.labels),
-                    masked: labels.iter().map(masks).collect(),
-                    package: model.package.clone(),
-                })
-            }
-            // The package that failed may be the one that has it.
-            (_, _, Some(fault)) => Masking::Missing(fault.message.clone()),
-            (_, _, None) if asked.wanted == Some(true) => {
-                Masking::Missing(format!("no model package has a task '{task}' that extracts"))
-            }
-            (_, _, None) => Masking::Off,
-        }
-    }
-
     /// What stands behind a task.
     pub fn backing(&self, task: &str) -> Backing {
         match (self.tasks.get(task), self.faults.first()) {
@@ -290,7 +184,7 @@ fn check_golden(engine: &Engine) -> Result<(), String> {
 }
 
 /// A number of characters, as records have it.
-fn position(chars: usize) -> u32 {
+pub(super) fn position(chars: usize) -> u32 {
     u32::try_from(chars).unwrap_or(u32::MAX)
 }
 

@@ -1,6 +1,6 @@
 //! The threads that run models, and the bounded queue in front of them.
 
-use super::models::Masker;
+use super::masking::Masker;
 use landfall_models::{Engine, Read, Span, View};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

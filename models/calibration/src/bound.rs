@@ -257,7 +257,10 @@ pub(crate) fn lowest_threshold(error_max: f64, steps: &[Step]) -> Option<u16> {
         if steps[start].errors > errors_max {
             return None;
         }
-        steps[start..].iter().take_while(|step| passes(step.errors, step.accepted, error_max)).last()
+        steps[start..]
+            .iter()
+            .take_while(|step| passes(step.errors, step.accepted, error_max))
+            .last()
     };
     STARTS.iter().filter_map(|&errors| walk(errors)).map(|step| step.threshold).min()
 }

@@ -37,11 +37,7 @@ impl Outlook {
 
 /// How many more scores would do if the share of wrong answers above each threshold stayed as it
 /// was observed: the threshold that needs fewest counts.
-fn more<'a>(
-    error_max: f64,
-    steps: impl Iterator<Item = &'a Step>,
-    scores: usize,
-) -> Option<usize> {
+fn more<'a>(error_max: f64, steps: impl Iterator<Item = &'a Step>, scores: usize) -> Option<usize> {
     let needed = |step: &Step| {
         let (errors, accepted) = (count(step.errors), count(step.accepted));
         let enough = |times: f64| {

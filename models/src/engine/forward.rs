@@ -173,7 +173,9 @@ impl Raw {
                 let most = spec.span_words_max().unwrap_or(1);
                 for (at, &(first, from)) in seen.readable.iter().enumerate() {
                     let Some(row) = seen.row(from) else { continue };
-                    for &(last, to) in seen.readable[at..].iter().take(most) {
+                    let near =
+                        seen.readable[at..].iter().take_while(|(last, _)| last - first < most);
+                    for &(last, to) in near {
                         if !seen.window.owns.contains(&from.midpoint(to)) {
                             continue;
                         }
@@ -191,7 +193,10 @@ impl Raw {
 /// The most pieces from the first of a word to the first of the last word that a span with it may
 /// have, both included.
 fn widest_span(words: &[Word], span_words_max: usize) -> usize {
-    let firsts: Vec<usize> = words.iter().filter_map(|word| word.piece).collect();
-    let reach = |at: usize| firsts[(at + span_words_max - 1).min(firsts.len() - 1)];
-    (0..firsts.len()).map(|at| reach(at) - firsts[at] + 1).max().unwrap_or(0)
+    let reach = |at: usize| {
+        let first = words[at].piece?;
+        let last = words[at..].iter().take(span_words_max).rev().find_map(|word| word.piece)?;
+        Some(last - first + 1)
+    };
+    (0..words.len()).filter_map(reach).max().unwrap_or(0)
 }

@@ -18,10 +18,10 @@ pub(super) struct Candidate {
 
 /// The candidates that stand, no two of them crossing.
 pub(super) fn settle(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-    // The surest first; of equals the earlier, then the longer: the order never depends on
+    // The surest first; of equals the earlier, then the shorter: the order never depends on
     // anything but the candidates.
     candidates.sort_by(|a, b| {
-        let place = |c: &Candidate| (c.first, std::cmp::Reverse(c.last), c.label);
+        let place = |c: &Candidate| (c.first, c.last, c.label);
         b.probability.total_cmp(&a.probability).then_with(|| place(a).cmp(&place(b)))
     });
     let longest = candidates.iter().map(|c| c.last - c.first).max().unwrap_or(0);

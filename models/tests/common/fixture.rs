@@ -289,44 +289,74 @@ impl Tagger {
     }
 }
 
-/// A class for each pair of pieces: the sum of what its first and its last say.
+/// A class for each pair of pieces: what its first and its last say, and what they say together.
 struct Pairer {
-    first: Vec<f32>,
-    last: Vec<f32>,
+    /// To the parts of the product.
+    sides: [Vec<f32>; 2],
+    product: Vec<f32>,
+    /// To the classes.
+    alone: [Vec<f32>; 2],
 }
 
 impl Pairer {
     const CLASSES: usize = 1 + PARTS.len();
+    /// Width of the product.
+    const INNER: usize = 5;
 
     fn random(random: &mut Random) -> Pairer {
-        let mut weight = || random.units(WIDTH * Pairer::CLASSES, 0.7);
-        Pairer { first: weight(), last: weight() }
+        let mut two = |outputs| [0, 1].map(|_| random.units(WIDTH * outputs, 0.5));
+        let (sides, alone) = (two(Pairer::INNER), two(Pairer::CLASSES));
+        let inner = Pairer::INNER;
+        Pairer { sides, alone, product: random.units(Pairer::CLASSES * inner * inner, 0.3) }
     }
 
     fn run(&self, hidden: &[f32]) -> Vec<f32> {
-        let of = |weight: &[f32]| -> Vec<Vec<f32>> {
-            hidden.chunks_exact(WIDTH).map(|row| product(row, weight, Pairer::CLASSES)).collect()
+        let of = |weight: &[f32], outputs: usize| -> Vec<Vec<f32>> {
+            hidden.chunks_exact(WIDTH).map(|row| product(row, weight, outputs)).collect()
         };
-        let (first, last) = (of(&self.first), of(&self.last));
-        let pair =
-            |a: &[f32], b: &[f32]| -> Vec<f32> { a.iter().zip(b).map(|(a, b)| a + b).collect() };
-        first.iter().flat_map(|a| last.iter().flat_map(|b| pair(a, b))).collect()
+        let [first, last] = self.sides.each_ref().map(|weight| of(weight, Pairer::INNER));
+        let [first_alone, last_alone] = self.alone.each_ref().map(|w| of(w, Pairer::CLASSES));
+        let pieces = first.len();
+        let mut out = Vec::new();
+        for (i, j) in (0..pieces).flat_map(|i| (0..pieces).map(move |j| (i, j))) {
+            for (class, matrix) in
+                self.product.chunks_exact(Pairer::INNER * Pairer::INNER).enumerate()
+            {
+                let turned = product(&first[i], matrix, Pairer::INNER);
+                let together: f32 = turned.iter().zip(&last[j]).map(|(a, b)| a * b).sum();
+                out.push(together + first_alone[i][class] + last_alone[j][class]);
+            }
+        }
+        out
     }
 
     fn onnx(&self) -> Vec<u8> {
-        let shape = [WIDTH, Pairer::CLASSES];
+        let (inner, classes) = (Pairer::INNER, Pairer::CLASSES);
         let mut graph = head();
-        let mut side = |name: &str, weight: &[f32], axis: i64| {
-            let weight = graph.constant(&format!("{name}.w"), &shape, &Values::F32(weight));
-            let rows = graph.node("MatMul", name, &["hidden", &weight], &[]);
-            let axes = graph.constant(&format!("{name}.axes"), &[1], &Values::I64(&[axis]));
-            graph.node("Unsqueeze", &format!("{name}.wide"), &[&rows, &axes], &[])
+        let mut linear = |name: &str, weight: &[f32], outputs: usize| {
+            let weight =
+                graph.constant(&format!("{name}.w"), &[WIDTH, outputs], &Values::F32(weight));
+            graph.node("MatMul", name, &["hidden", &weight], &[])
         };
-        let first = side("first", &self.first, 2);
-        let last = side("last", &self.last, 1);
-        let logits = graph.node("Add", "logits", &[&first, &last], &[]);
-        let classes = Dim::Fixed(Pairer::CLASSES as i64);
-        graph.output(&logits, &[Dim::Fixed(1), Dim::Pieces, Dim::Pieces, classes]);
+        let first = linear("first", &self.sides[0], inner);
+        let last = linear("last", &self.sides[1], inner);
+        let alone =
+            [linear("from", &self.alone[0], classes), linear("to", &self.alone[1], classes)];
+        let product = [classes, inner, inner];
+        let product = graph.constant("product", &product, &Values::F32(&self.product));
+        let turned = graph.node("MatMul", "turned", &[&first, &product], &[]);
+        let order = |perm| [("perm", Attribute::Ints(perm))];
+        let last = graph.node("Transpose", "across", &[&last], &order(&[0, 2, 1]));
+        let pairs = graph.node("MatMul", "pairs", &[&turned, &last], &[]);
+        let pairs = graph.node("Transpose", "classes", &[&pairs], &order(&[1, 2, 0]));
+        let mut sum = pairs;
+        for (at, (rows, axis)) in alone.iter().zip([2, 1]).enumerate() {
+            let axes = graph.constant(&format!("axes{at}"), &[1], &Values::I64(&[axis]));
+            let wide = graph.node("Unsqueeze", &format!("wide{at}"), &[rows, &axes], &[]);
+            sum = graph.node("Add", &format!("sum{at}"), &[&wide, &sum], &[]);
+        }
+        let classes = Dim::Fixed(classes as i64);
+        graph.output(&sum, &[Dim::Fixed(1), Dim::Pieces, Dim::Pieces, classes]);
         graph.to_bytes()
     }
 }
