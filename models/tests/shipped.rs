@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use landfall_models::engine::Scheme;
 use landfall_models::{Engine, Kind, Package, Trust, View, eval};
 use std::path::{Path, PathBuf};
 
@@ -20,10 +21,16 @@ fn the_shipped_package_has_the_tasks_that_are_promised() {
     let failure = engine.task("failure-mode").unwrap();
     assert_eq!(failure.kind, Kind::Classification);
     assert!(failure.familiarity_min.is_some() && failure.labels.len() > 1);
-    let fields = engine.task("work-order-fields").unwrap();
-    assert_eq!(fields.kind, Kind::Extraction);
-    for task in [failure, fields] {
-        assert!(task.scores.len() >= 100, "{} has {} scores", task.name, task.scores.len());
+    let intents = engine.task("intent-150").unwrap();
+    assert_eq!((intents.kind, intents.labels.len()), (Kind::Classification, 150));
+    for name in ["work-order-fields", "work-order-ner", "redact"] {
+        assert_eq!(engine.task(name).unwrap().scheme, Some(Scheme::Bio), "{name}");
+    }
+    assert!(engine.task("maintie-5").unwrap().span_words_max().is_some(), "spans that nest");
+    for task in engine.tasks() {
+        // A promise at 0.10 takes 36 scores at the least.
+        assert!(task.scores.len() >= 50, "{} has {} scores", task.name, task.scores.len());
+        assert!(task.reliability.is_some() && !task.curve.is_empty(), "{}", task.name);
         assert!(task.metrics.contains_key("n"), "{:?}", task.metrics);
     }
 }
@@ -32,7 +39,7 @@ fn the_shipped_package_has_the_tasks_that_are_promised() {
 fn its_golden_vectors_agree_on_this_processor() {
     let report = Engine::load(&open()).unwrap().golden().unwrap();
     assert!(report.passed(), "{report:#?}");
-    assert!(report.tasks.iter().all(|task| task.texts >= 8), "{report:#?}");
+    assert!(report.tasks.iter().all(|task| task.texts >= 5), "{report:#?}");
     println!("{report:#?}");
 }
 

@@ -157,7 +157,7 @@ fn a_long_text_is_read_to_its_end() {
     assert_eq!(reply["fields_left_out"], Value::Null, "the first reply has them all");
     let last = reply["fields"].as_array().unwrap().last().unwrap();
     assert!(last["value"].as_str().unwrap().contains("hose"), "{last}");
-    assert!(last["end"].as_u64().unwrap() as usize == text.len(), "{last}");
+    assert_eq!(last["end"], text.len(), "{last}");
     let again = ask();
     assert_eq!((&again["repeated"], &again["read"]), (&json!(true), &reply["read"]));
     let outcome = outcomes(&site, 1).remove(0);

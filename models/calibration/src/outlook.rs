@@ -106,6 +106,7 @@ mod tests {
     fn what_is_reachable_is_promised_and_less_is_not() {
         for scores in [falling(150, |i| i % 9 == 8), falling(20, |_| false)] {
             let reach = Outlook::new(0.02, &scores).error_max_reachable.unwrap();
+            #[expect(clippy::cast_possible_truncation, reason = "a share, to six digits")]
             let promises = |error_max: f64| {
                 !Calibration::new(Accept::ErrorMax(error_max as f32), &scores).accepts_nothing()
             };

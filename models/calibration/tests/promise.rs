@@ -9,6 +9,12 @@
 //! can then only fail by chance once in a thousand times for the worst source that there is, and
 //! the seeds are fixed.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "random shares become steps and confidences"
+)]
+
 use landfall_calibration::{Accept, BOUND_CONFIDENCE, Calibration, Score, at_most};
 
 const DRAWS: usize = 200;

@@ -4,8 +4,8 @@
 //! with `error_max` in its configuration.
 
 use super::{commands, out};
-use crate::TaskSpec;
 use crate::package::{self, Package};
+use crate::{Kind, TaskSpec};
 use anyhow::{bail, ensure};
 use landfall_calibration::{
     Accept, BOUND_CONFIDENCE, Calibration, Group, LABEL_SCORES_MIN, METHOD, Outlook, SOURCES,
@@ -69,7 +69,7 @@ struct Row {
     coverage: f64,
     /// Upper bound of the share of wrong answers among them; `null` if there are none.
     error_bound: Option<f64>,
-    /// Labels with their own threshold, then the others together.
+    /// Labels with their own threshold, then the others together; of extraction, all texts.
     groups: Vec<OfGroup>,
     /// The smallest `error_max` for which these scores promise anything.
     error_max_reachable: Option<f64>,
@@ -154,7 +154,11 @@ fn row(task: &TaskSpec, error_max: f32) -> Row {
     let outlook = Outlook::new(f64::from(error_max), &task.scores);
     let promised = !calibration.accepts_nothing();
     let of_group = |group: &Group| OfGroup {
-        label: group.label.and_then(|label| task.labels.get(label).cloned()),
+        // A score of an extraction stands for a whole text; its label means nothing.
+        label: group
+            .label
+            .filter(|_| task.kind == Kind::Classification)
+            .and_then(|label| task.labels.get(label).cloned()),
         threshold: group.threshold.map(|points| f64::from(points) / 10_000.0),
         scores: group.scores,
         answered: group.accepted,
@@ -166,7 +170,12 @@ fn row(task: &TaskSpec, error_max: f32) -> Row {
         promised,
         coverage: calibration.coverage().unwrap_or(0.0),
         error_bound: promised.then(|| calibration.error_bound()),
-        groups: calibration.groups().iter().map(of_group).collect(),
+        groups: calibration
+            .groups()
+            .iter()
+            .filter(|group| group.scores > 0)
+            .map(of_group)
+            .collect(),
         error_max_reachable: outlook.error_max_reachable,
         scores_more: outlook.scores_more,
     }
@@ -229,11 +238,8 @@ fn detail(row: &Row) -> String {
         None => remedy(row),
     }];
     for group in &row.groups {
-        let name = group.label.as_deref().unwrap_or(if row.groups.len() > 1 {
-            "(all other labels)"
-        } else {
-            "(all labels)"
-        });
+        let rest = if row.groups.len() > 1 { "(all other labels)" } else { "(all)" };
+        let name = group.label.as_deref().unwrap_or(rest);
         lines.push(match (group.threshold, group.error_bound) {
             (Some(threshold), Some(bound)) => format!(
                 "    {name}: from confidence {threshold:.4}, {} of {} scores, {} wrong, bound {:.1} %",

@@ -1,9 +1,9 @@
 //! From the logits of a text's windows to one label.
 //!
 //! A text of one window has that window's answer. In a longer one the matter is often said once,
-//! in one place, among much else; averaging over windows would drown it. So the window that is
-//! surest of its label answers for the text, among the familiar windows if there are any, and the
-//! first of equals.
+//! in one place, among much else; averaging over windows would drown it. So the familiar window
+//! that is surest of its label answers for the text. Where none is familiar, what a window is sure
+//! of means little, and the most familiar one answers. Of equals it is the first.
 //!
 //! To take the surest of `k` answers is to give error `k` chances. The confidence pays for them:
 //! where the window says `p`, the text's confidence is `p^k`, the probability that `k` independent
@@ -20,15 +20,16 @@ use super::view::View;
 pub(super) fn view(spec: &TaskSpec, windows: &[RawLabel]) -> View {
     let is_familiar = |familiarity: f32| spec.familiarity_min.is_none_or(|min| familiarity >= min);
     let familiar = windows.iter().any(|window| is_familiar(window.familiarity));
-    let mut surest: Option<(usize, Vec<f32>)> = None;
+    let mut best: Option<(f32, usize, Vec<f32>)> = None;
     for window in windows.iter().filter(|window| !familiar || is_familiar(window.familiarity)) {
         let probabilities = softmax(&window.logits, spec.temperature);
         let label = argmax(&probabilities);
-        if surest.as_ref().is_none_or(|(best, of)| probabilities[label] > of[*best]) {
-            surest = Some((label, probabilities));
+        let rank = if familiar { probabilities[label] } else { window.familiarity };
+        if best.as_ref().is_none_or(|(best, ..)| rank > *best) {
+            best = Some((rank, label, probabilities));
         }
     }
-    let (label, probabilities) = surest.unwrap_or_default();
+    let (_, label, probabilities) = best.unwrap_or_default();
     let chances = i32::try_from(windows.len()).unwrap_or(i32::MAX);
     View::Label {
         label,
@@ -81,7 +82,7 @@ mod tests {
     fn familiar_windows_come_before_surer_ones_that_are_not() {
         let windows = [window(99.0, 0.1), window(0.25, 0.3)];
         check(&windows, Some(0.2), (1, 0.64, 0.3, true));
-        check(&windows, Some(0.5), (0, 0.99 * 0.99, 0.3, false));
+        check(&windows, Some(0.5), (1, 0.64, 0.3, false));
         check(&windows, None, (0, 0.99 * 0.99, 0.3, true));
     }
 }
