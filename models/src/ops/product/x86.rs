@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 /// Largest sum of the magnitudes of two neighbours in a row that AVX2 multiplies at once: it adds
 /// up two products in 16 bits, and 128 times the largest weight, 255, fits.
-const PAIR_MAX: u32 = 128;
+const PAIR_MAX: i16 = 128;
 
 /// Calls a kernel that is compiled for just as many rows.
 macro_rules! by_rows {
@@ -189,7 +189,7 @@ pub(super) unsafe fn avx2_spills(spills: &[Vec<Spill>], panel: &[Line], tile: &m
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn spill(row: &mut [[i8; QUAD]], spills: &mut Vec<Spill>) {
     const AT_ONCE: usize = 8;
-    let (limit, ones) = (_mm256_set1_epi16(PAIR_MAX as i16), _mm256_set1_epi8(1));
+    let (limit, ones) = (_mm256_set1_epi16(PAIR_MAX), _mm256_set1_epi8(1));
     let whole = row.len() / AT_ONCE * AT_ONCE;
     for first in (0..whole).step_by(AT_ONCE) {
         // SAFETY: eight quads are as large as the register.
@@ -208,7 +208,7 @@ fn spill_each(quads: &mut [[i8; QUAD]], first: usize, spills: &mut Vec<Spill>) {
         let (pairs, _) = quad.as_chunks_mut::<2>();
         let (rests, _) = spilled.as_chunks_mut::<2>();
         for (pair, rest) in pairs.iter_mut().zip(rests) {
-            if pair.iter().map(|value| u32::from(value.unsigned_abs())).sum::<u32>() > PAIR_MAX {
+            if pair.iter().map(|value| i16::from(*value).abs()).sum::<i16>() > PAIR_MAX {
                 let half = pair.map(|value| value / 2);
                 *rest = [pair[0] - half[0], pair[1] - half[1]];
                 *pair = half;
