@@ -11,7 +11,7 @@ use serde::Deserialize;
 /// Largest difference of a logit that counts as the same. Logits reach about ±10. Sums in another
 /// order differ in their last bit; where that turns the rounding of one activation to int8, logits
 /// move by up to 0.15. A wrong product or scale moves them by whole units, and the winner with them.
-/// Where logits are larger, so is what one rounding does: see [`tolerance`].
+/// Where logits are larger, so is what one rounding does: see `tolerance`.
 pub const TOLERANCE: f32 = 0.25;
 
 /// Largest difference for these logits: [`TOLERANCE`], or a fortieth of the largest.
