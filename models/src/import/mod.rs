@@ -4,7 +4,7 @@
 //! in; a package in int8 with one task comes out, calibrated, with golden vectors and a frozen
 //! evaluation set. In order:
 //!
-//! 1. `config`, `weights` and `arch` read the model, tensor by tensor, into a [`model::Encoder`]
+//! 1. `config`, `weights` and `arch` read the model, tensor by tensor, into an encoder
 //!    in int8. What they do not know for certain they refuse: a wrong guess would answer.
 //! 2. `graph` writes it in our operators, and `run` runs that on the user's texts (`data`).
 //! 3. `calibrate` learns temperature and limits from the answers; `golden` computes golden vectors
