@@ -79,6 +79,67 @@ fn a_changed_file_is_refused_whatever_its_size() {
     refuse(&fixture, "it is larger than");
 }
 
+/// A file of four parts, the last one short.
+fn large() -> (Fixture, &'static str, Vec<u8>) {
+    let mut fixture = Fixture::new();
+    let content = b"not read when it is opened\n".repeat(8000);
+    fixture.replace("failure.evaluation.jsonl", &content);
+    (fixture, "failure.evaluation.jsonl", content)
+}
+
+#[test]
+fn signing_adds_the_digests_of_parts_and_opening_checks_them() {
+    let (fixture, name, content) = large();
+    let manifest = fs::read_to_string(fixture.dir().join("manifest.json")).unwrap();
+    assert_eq!(manifest.matches("parts_sha256").count(), 1, "only files of several parts");
+    let package = fixture.open().unwrap();
+    assert!(package.manifest().files[name].parts_sha256.is_some());
+    package.check_names().unwrap();
+    for at in [0, content.len() / 2, content.len() - 1] {
+        let mut flipped = content.clone();
+        flipped[at] ^= 1;
+        fs::write(fixture.blob(name), &flipped).unwrap();
+        refuse(&fixture, "its SHA-256 differs");
+    }
+    fs::write(fixture.blob(name), &content).unwrap();
+    // Once more: nothing is left to add.
+    sign::sign(&fixture.dir(), &fixture.secret_key()).unwrap();
+    assert_eq!(fs::read_to_string(fixture.dir().join("manifest.json")).unwrap(), manifest);
+    fixture.open().unwrap();
+}
+
+/// As versions before this field wrote them.
+#[test]
+fn a_manifest_without_digests_of_parts_opens() {
+    let (fixture, name, content) = large();
+    fixture.write_signed_manifest();
+    assert_eq!(fixture.open().unwrap().manifest().files[name].parts_sha256, None);
+    fs::write(fixture.blob(name), &content[1..]).unwrap();
+    refuse(&fixture, "the manifest says");
+}
+
+#[test]
+fn wrong_digests_of_parts_and_wrong_names_are_told() {
+    let (mut fixture, name, content) = large();
+    fixture.manifest["files"][name]["parts_sha256"] = "0".repeat(64).into();
+    fixture.write_signed_manifest();
+    refuse(&fixture, "its SHA-256 differs");
+    let error = sign::sign(&fixture.dir(), &fixture.secret_key()).unwrap_err();
+    assert!(error.to_string().contains("its SHA-256 differs"), "{error}");
+    fixture.manifest["files"][name]["parts_sha256"] = "Z".repeat(64).into();
+    fixture.write_signed_manifest();
+    refuse(&fixture, "not 64 lower-case hexadecimal digits");
+    // The parts are right, the name is another file's.
+    let (mut fixture, name, _) = large();
+    let parts = fixture.open().unwrap().manifest().files[name].parts_sha256.clone();
+    fixture.manifest["files"][name]["sha256"] = "1".repeat(64).into();
+    fixture.manifest["files"][name]["parts_sha256"] = parts.into();
+    fs::write(fixture.blob(name), content).unwrap();
+    fixture.write_signed_manifest();
+    let error = fixture.open().unwrap().check_names().unwrap_err();
+    assert!(matches!(error, PackageError::TamperedFile { .. }), "{error}");
+}
+
 #[test]
 fn only_trusted_keys_count() {
     let fixture = Fixture::new();

@@ -37,6 +37,7 @@ pub(super) fn verify(which: &Which) -> anyhow::Result<()> {
     let trust = which.trusted()?;
     for dir in which.dirs()? {
         let package = Package::open(&dir, &trust)?;
+        package.check_names()?;
         Engine::load(&package)?;
         let manifest = package.manifest();
         out::line(&format!(

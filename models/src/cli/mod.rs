@@ -53,7 +53,7 @@ enum Command {
     Coverage(coverage::CoverageArgs),
     /// Measure the time of a decision and the memory it takes, one text at a time.
     Bench(bench::BenchArgs),
-    /// Sign the manifest of a package.
+    /// Sign a package; what makes it quick to check is added to its manifest.
     Sign {
         /// The package's directory.
         dir: PathBuf,

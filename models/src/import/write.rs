@@ -60,7 +60,8 @@ impl Stage {
         let sha256 = hex(&out.sha256.finalize());
         let path = self.dir.join(BLOBS).join(&sha256);
         fs::rename(&staged, &path).map_err(&failed)?;
-        self.files.insert(name.to_owned(), FileEntry { sha256, bytes: out.bytes });
+        self.files
+            .insert(name.to_owned(), FileEntry { sha256, bytes: out.bytes, parts_sha256: None });
         Ok(path)
     }
 

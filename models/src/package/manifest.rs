@@ -111,6 +111,11 @@ pub struct FileEntry {
     pub sha256: String,
     /// Size in bytes.
     pub bytes: u64,
+    /// SHA-256, in lower-case hexadecimal, over the SHA-256 digests of its parts of 64 KiB, the
+    /// last one shorter. Where a file has it, a device checks this one: it is many times quicker.
+    /// `landfall-models sign` adds it to files of more than one part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts_sha256: Option<String>,
 }
 
 impl Manifest {
@@ -222,9 +227,10 @@ impl FileEntry {
                 "file name {name:?} is not plain: letters, digits, '.', '-' and '_' only"
             ));
         }
-        let hex = self.sha256.len() == 64
-            && self.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if !hex {
+        let is_hex = |digest: &String| {
+            digest.len() == 64 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        if !is_hex(&self.sha256) || !self.parts_sha256.as_ref().is_none_or(is_hex) {
             return Err(format!("the digest of {name} is not 64 lower-case hexadecimal digits"));
         }
         if self.bytes > limits::FILE_BYTES_MAX {

@@ -12,6 +12,7 @@
 mod error;
 mod find;
 mod manifest;
+mod parts;
 pub mod sign;
 mod trust;
 
@@ -94,6 +95,21 @@ impl Package {
         self.digest
     }
 
+    /// Checks what opening leaves out: that a file whose parts were checked is the one that it is
+    /// named after.
+    ///
+    /// # Errors
+    /// The first file that has another digest.
+    pub fn check_names(&self) -> Result<(), PackageError> {
+        for (name, entry) in &self.manifest.files {
+            if entry.parts_sha256.is_some() && hex(&Sha256::digest(self.file(name))) != entry.sha256
+            {
+                return Err(tampered(&self.dir, name, DIFFERS));
+            }
+        }
+        Ok(())
+    }
+
     /// The checked content of one of its files; empty for a name that the manifest does not list.
     pub fn file(&self, name: &str) -> &[u8] {
         self.files.get(name).map_or(&[], Vec::as_slice)
@@ -121,15 +137,12 @@ fn parse_manifest(dir: &Path, bytes: &[u8]) -> Result<Manifest, PackageError> {
 
 /// Reads one file of a package and compares it with its entry.
 fn read_checked(dir: &Path, name: &str, entry: &FileEntry) -> Result<Vec<u8>, PackageError> {
-    let tampered = |what: String| PackageError::TamperedFile {
-        dir: dir.to_owned(),
-        name: name.to_owned(),
-        what,
-    };
     let path = dir.join(BLOBS).join(&entry.sha256);
     let content = match read_at_most(&path, entry.bytes) {
         Ok(Some(content)) => content,
-        Ok(None) => return Err(tampered(format!("it is larger than {} bytes", entry.bytes))),
+        Ok(None) => {
+            return Err(tampered(dir, name, &format!("it is larger than {} bytes", entry.bytes)));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(PackageError::MissingFile {
                 dir: dir.to_owned(),
@@ -140,16 +153,23 @@ fn read_checked(dir: &Path, name: &str, entry: &FileEntry) -> Result<Vec<u8>, Pa
         Err(source) => return Err(PackageError::Io { operation: "read", path, source }),
     };
     if content.len() as u64 != entry.bytes {
-        return Err(tampered(format!(
-            "it has {} bytes, the manifest says {}",
-            content.len(),
-            entry.bytes
-        )));
+        let what = format!("it has {} bytes, the manifest says {}", content.len(), entry.bytes);
+        return Err(tampered(dir, name, &what));
     }
-    if hex(&Sha256::digest(&content)) != entry.sha256 {
-        return Err(tampered("its SHA-256 differs from the manifest's".to_owned()));
+    let holds = match &entry.parts_sha256 {
+        Some(digest) => hex(&parts::digest(&content)) == *digest,
+        None => hex(&Sha256::digest(&content)) == entry.sha256,
+    };
+    if !holds {
+        return Err(tampered(dir, name, DIFFERS));
     }
     Ok(content)
+}
+
+const DIFFERS: &str = "its SHA-256 differs from the manifest's";
+
+fn tampered(dir: &Path, name: &str, what: &str) -> PackageError {
+    PackageError::TamperedFile { dir: dir.to_owned(), name: name.to_owned(), what: what.to_owned() }
 }
 
 /// Reads a small file whole; `None` if it does not exist.
@@ -165,8 +185,11 @@ fn read_bounded(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, PackageE
 
 /// Reads a file whole; `None` if it is larger than `bytes_max`.
 fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut content = Vec::new();
-    File::open(path)?.take(bytes_max + 1).read_to_end(&mut content)?;
+    let file = File::open(path)?;
+    // Room for all of it at once: a buffer that grows is copied.
+    let size = file.metadata()?.len().min(bytes_max) + 1;
+    let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    file.take(bytes_max + 1).read_to_end(&mut content)?;
     Ok((content.len() as u64 <= bytes_max).then_some(content))
 }
 

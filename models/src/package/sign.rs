@@ -1,8 +1,11 @@
 //! Making packages: key pairs and signatures. Devices only ever verify.
 
-use super::{MANIFEST, Manifest, PackageError, SIGNATURE, read_bounded};
+use super::parts::{self, PART_BYTES};
+use super::{FileEntry, MANIFEST, Manifest, PackageError, SIGNATURE, hex, read_bounded};
 use crate::limits;
 use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Cursor, Write as _};
 use std::path::{Path, PathBuf};
@@ -29,25 +32,60 @@ pub fn keygen(secret: &Path, public: &Path) -> Result<(), PackageError> {
     write_new(public, public_text.as_bytes(), false)
 }
 
-/// Signs the manifest of a package in place and returns the signature's path. The manifest must
-/// be one that [`super::Package::open`] takes.
+/// Signs a package in place and returns the signature's path. The manifest must be one that
+/// [`super::Package::open`] takes; digests of parts are added to it where they are missing.
 ///
 /// # Errors
-/// When the manifest cannot be used, the key cannot be read, or the signature cannot be written.
+/// When the manifest cannot be used, the key cannot be read, or something cannot be written.
 pub fn sign(dir: &Path, key: &Path) -> Result<PathBuf, PackageError> {
     let bytes = read_bounded(&dir.join(MANIFEST), limits::MANIFEST_BYTES_MAX)?
         .ok_or_else(|| PackageError::NoManifest(dir.to_owned()))?;
     let manifest = super::parse_manifest(dir, &bytes)?;
+    let mut parts = BTreeMap::new();
     for (name, entry) in &manifest.files {
-        super::read_checked(dir, name, entry)?;
+        // Whole, and its parts too if they are stated.
+        super::read_checked(dir, name, &FileEntry { parts_sha256: None, ..entry.clone() })?;
+        let content = super::read_checked(dir, name, entry)?;
+        if entry.parts_sha256.is_none() && content.len() > PART_BYTES {
+            parts.insert(name, hex(&parts::digest(&content)));
+        }
+    }
+    let completed = if parts.is_empty() { bytes } else { complete(dir, &bytes, &parts)? };
+    let signature = signature(&completed, &manifest, key)?;
+    if !parts.is_empty() {
+        replace(&dir.join(MANIFEST), &completed)?;
     }
     let path = dir.join(SIGNATURE);
-    let signature = signature(&bytes, &manifest, key)?;
-    let staged = dir.join(format!("{SIGNATURE}.new"));
-    let failed = |source| PackageError::Io { operation: "write", path: path.clone(), source };
-    std::fs::write(&staged, signature).map_err(failed)?;
-    std::fs::rename(&staged, &path).map_err(failed)?;
+    replace(&path, signature.as_bytes())?;
     Ok(path)
+}
+
+/// The manifest with some digests more, everything else as it was.
+fn complete(
+    dir: &Path,
+    manifest: &[u8],
+    parts: &BTreeMap<&String, String>,
+) -> Result<Vec<u8>, PackageError> {
+    let wrong = |error: serde_json::Error| PackageError::Manifest {
+        manifest: dir.join(MANIFEST),
+        what: error.to_string(),
+    };
+    let mut value: Value = serde_json::from_slice(manifest).map_err(wrong)?;
+    for (name, digest) in parts {
+        value["files"][name.as_str()]["parts_sha256"] = digest.as_str().into();
+    }
+    let mut text = serde_json::to_vec_pretty(&value).map_err(wrong)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Writes a file beside its place and moves it there.
+fn replace(path: &Path, content: &[u8]) -> Result<(), PackageError> {
+    let mut staged = path.to_owned().into_os_string();
+    staged.push(".new");
+    let failed = |source| PackageError::Io { operation: "write", path: path.to_owned(), source };
+    std::fs::write(&staged, content).map_err(failed)?;
+    std::fs::rename(&staged, path).map_err(failed)
 }
 
 fn signature(bytes: &[u8], manifest: &Manifest, key: &Path) -> Result<String, PackageError> {
