@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 
 from . import answers, ask, bio, card, corpus, evaluate, familiarity, held, joint, material, package
-from . import quantize, settings
+from . import quantize, runs, settings, silver
 from .examples import Epochs
 from .labels import REDACT
 from .network import LABEL_TASKS, SPELL_TASK, TASKS, Network
 
+# In the order of their seeds.
+JOBS = ("teach", "hold", "train")
 THREADS = int(os.environ.get("LANDFALL_THREADS", "2"))
 
 
@@ -58,29 +59,28 @@ class Build:
         """Those of the tasks that are built, and of what all are trained with."""
         return {task: s for task, s in of.items() if s and task in (*self.tasks, SPELL_TASK)}
 
-    def network(self, file: str, dropout: float = 0.0) -> Network:
+    def network(self, file: str) -> Network:
         """A stored network."""
-        state = load_file(self.path(file))
-        network = Network(dropout, len(corpus.intents(self.data)), state["pieces"].tolist())
-        network.load_state_dict(state)
-        return network
+        return runs.network(self.path(file), self.data)
 
-    def fit(self, of: material.Material, shares: dict[str, float], seed: int, name: str) -> Network:
-        """The joint training, from the adapted network."""
-        torch.manual_seed(seed)
-        network = self.network("adapted.safetensors", self.recipe.dropout)
-        epochs = Epochs(of, self.recipe, seed, network.pieces.tolist())
+    def job(self, name: str, *, is_held: bool, silver: str | None) -> runs.Job:
+        """Runs from the adapted network."""
         recipe = self.recipe
-        return joint.fit(
-            network,
-            epochs,
-            recipe,
-            rounds=recipe.epochs,
-            shares=self.shares(shares),
-            encoder_rate=recipe.encoder_rate,
-            words_too=False,
+        return runs.Job(
             name=name,
+            recipe=recipe,
+            shares=self.shares(recipe.held_shares if is_held else recipe.shares),
+            splits=("train",) if is_held else ("train", "dev"),
+            data=self.data,
+            work=self.work,
+            seed=recipe.seed + 100 * (1 + JOBS.index(name)),
+            silver=silver,
         )
+
+    @property
+    def silver(self) -> str | None:
+        """The file of silver examples, where a task is built that has any."""
+        return "silver.npz" if any(task in ask.SMALL for task in self.tasks) else None
 
     def ask_both(
         self, network: Network, name: str, asked: Callable[[answers.AnyAnswers], ask.Parts]
@@ -88,6 +88,7 @@ class Build:
         """Stores what a network says in device arithmetic, and in float before it."""
         held.store(self.path(f"{name}-float.npz"), asked(answers.FloatAnswers(network)))
         held.store(self.path(f"{name}.npz"), asked(answers.Answers(quantized(network))))
+
 
 def quantized(network: Network) -> quantize.Model:
     """The int8 form of a network."""
@@ -111,15 +112,26 @@ def adapt(build: Build) -> None:
         words_too=True,
         name="adapt",
     )
-    _save(network, build.path("adapted.safetensors"))
+    runs.save(network.state_dict(), build.path("adapted.safetensors"))
+
+
+def teach(build: Build) -> None:
+    """Train teachers without the development splits, and label silver text with them."""
+    job = build.job("teach", is_held=True, silver=None)
+    paths = runs.run_all(job, THREADS)
+    teachers = [runs.network(path, build.data).eval() for path in paths]
+    words_max = build.recipe.span_words_max
+    held_out = {row.text for row in material.load(build.data, ("dev",)).observations}
+    said = silver.made(runs.part(job), held_out, teachers, build.tasks, words_max)
+    silver.store(build.path("silver.npz"), said)
 
 
 def hold(build: Build) -> None:
     """Train without the development splits of the small sets, and answer about them."""
     recipe = build.recipe
+    paths = runs.run_all(build.job("hold", is_held=True, silver=build.silver), THREADS)
+    network = runs.mean(paths, build.data)
     part = material.load(build.data, ("dev",))
-    kept = material.without(material.load(build.data, ("train",)), part)
-    network = build.fit(kept, recipe.held_shares, recipe.seed + 100, "hold")
     build.ask_both(
         network, "held", lambda by: ask.small(by, part, build.data, recipe, build.tasks)
     )
@@ -128,12 +140,13 @@ def hold(build: Build) -> None:
 def train(build: Build) -> None:
     """Train the network that ships, on all training data."""
     recipe = build.recipe
-    network = build.fit(material.load(build.data), recipe.shares, recipe.seed + 1, "all")
+    paths = runs.run_all(build.job("train", is_held=False, silver=build.silver), THREADS)
+    network = runs.mean(paths, build.data)
     with torch.no_grad():
         identifier = REDACT.index("identifier")
         tags = [bio.begin(identifier), bio.inside(identifier)]
         network.heads["redact"].tag.bias[tags] += recipe.identifier_lean
-    _save(network, build.path("network.safetensors"))
+    runs.save(network.state_dict(), build.path("network.safetensors"))
 
 
 def fixed(build: Build) -> None:
@@ -184,12 +197,6 @@ def _ship_centroids(build: Build, model: quantize.Model, calibrations: dict[str,
     calibrations["failure-mode"] = replace(made, centroids=means)
 
 
-def _save(network: Network, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, part)
-    part.rename(path)
-
-
 def _write(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
@@ -202,7 +209,7 @@ def _steps(build: Build) -> dict[str, tuple[str, Callable[[Build], None]]]:
     large = any(task not in ask.SMALL for task in build.tasks)
     return {
         "adapt": ("adapted.safetensors", adapt),
-        **({"hold": ("held.npz", hold)} if small else {}),
+        **({"teach": ("silver.npz", teach), "hold": ("held.npz", hold)} if small else {}),
         "train": ("network.safetensors", train),
         **({"fixed": ("fixed.npz", fixed)} if large else {}),
         "pack": ("report.json", pack),

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,15 +116,25 @@ def excavator_orders(data: Path) -> list[Observation]:
     Cracks only for structural deficiency: the rules put every kind of breakage there.
     """
     rows = []
+    for text, found in _excavators(data):
+        mode = EXCAVATOR_MODES.get(found)
+        if mode is None or (mode == "Structural deficiency" and "crack" not in text):
+            continue
+        rows.append(Observation(text, FAILURE_MODES.index(mode)))
+    return sorted(set(rows), key=lambda row: (row.label, row.text))
+
+
+def excavator_texts(data: Path) -> list[str]:
+    """All different excavator work orders, as typed but lower-cased."""
+    return sorted({text for text, _ in _excavators(data)})
+
+
+def _excavators(data: Path) -> Iterator[tuple[str, str]]:
+    """Text and rule-made failure mode of every excavator work order."""
     path = _existing(data / "work_orders" / "work_orders.csv")
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            mode = EXCAVATOR_MODES.get(row["FM"])
-            text = " ".join(row["OriginalShorttext"].lower().split())
-            if mode is None or (mode == "Structural deficiency" and "crack" not in text):
-                continue
-            rows.append(Observation(text, FAILURE_MODES.index(mode)))
-    return sorted(set(rows), key=lambda row: (row.label, row.text))
+            yield " ".join(row["OriginalShorttext"].lower().split()), row["FM"]
 
 
 def chat(data: Path, split: str) -> list[str]:

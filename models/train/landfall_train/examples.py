@@ -7,10 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from .material import Material
 from .network import SPELL_TASK
 from .noise import Speller, disguise
-from .orders import OrderBook
+from .orders import OrderBook, without_edge_masks
 from .settings import Recipe
 from .text import TextReader
 
@@ -27,12 +29,13 @@ class Example:
     """Token ids, the first piece of every word, and the target of one task.
 
     The target is the label of a label task, a list with one tag a piece of a tag task and of
-    spelling, and `(start, end, label)` spans of words of a span task.
+    spelling, and `(start, end, label)` spans of words of a span task. Of silver text it is
+    probabilities [rows, classes], a row for the text, for each word, or for each candidate span.
     """
 
     ids: list[int]
     firsts: list[int | None]
-    target: int | list[int] | Sequence[tuple[int, int, int]]
+    target: int | list[int] | Sequence[tuple[int, int, int]] | np.ndarray
 
 
 Batch = tuple[str, list[Example]]
@@ -75,16 +78,10 @@ class Epochs:
                 self._random.shuffle(made)
                 examples += made[: round(len(made) * min(share, 1.0))]
                 share -= 1.0
-            batches += [(task, batch) for batch in self._batched(examples)]
+            self._random.shuffle(examples)
+            batches += [(task, batch) for batch in batched(examples, self._recipe.batch_texts)]
         self._random.shuffle(batches)
         return batches
-
-    def _batched(self, examples: list[Example]) -> list[list[Example]]:
-        """Batches of about equal length, so that little is padded."""
-        self._random.shuffle(examples)
-        examples.sort(key=lambda example: len(example.ids))
-        size = self._recipe.batch_texts
-        return [examples[at : at + size] for at in range(0, len(examples), size)]
 
     def _is_noisy(self, factor: float = 1.0) -> bool:
         return self._random.random() < self._recipe.noisy_texts_share * factor
@@ -125,7 +122,8 @@ class Epochs:
         return [self._label_example(text, label) for text, label in texts]
 
     def _fields(self) -> list[Example]:
-        return [self._tagged(o.words, o.tags, 0.5) for o in self._material.orders]
+        orders = [*self._material.orders, *self._material.own_orders]
+        return [self._tagged(order.words, order.tags, 0.5) for order in orders]
 
     def _redacted(self) -> list[Example]:
         """Every second identifier is another one: their shape counts, not which they are."""
@@ -152,6 +150,8 @@ class Epochs:
     def _nested(self) -> list[Example]:
         examples = []
         for order in [*self._material.nested, *self._material.own_nested]:
+            if self._random.random() < self._recipe.bare_orders_share:
+                order = without_edge_masks(order)
             words: Sequence[str] = order.words
             if self._random.random() < self._recipe.raw_orders_share:
                 words = [self._raw(word) for word in words]
@@ -183,7 +183,9 @@ class Epochs:
     def _spelt(self) -> list[Example]:
         """Typed text, some words hidden; the targets are the normal forms' first pieces."""
         rows = [(order.words, order.normal) for order in self._material.masked]
-        rows += [(order.words, order.words) for order in self._material.orders]
+        known = (self._material.orders, self._material.own_orders, self._material.own_nested)
+        rows += [(order.words, order.words) for orders in known for order in orders]
+        rows += [(words, words) for words in map(str.split, self._material.plain)]
         return [self._spelling(words, normal) for words, normal in rows]
 
     def _spelling(self, words: Sequence[str], normal: Sequence[str]) -> Example:
@@ -204,6 +206,12 @@ class Epochs:
             if hidden:
                 ids[first : end or first + 1] = [MASK_PIECE] * ((end or first + 1) - first)
         return Example(ids, tokens.firsts, target)
+
+
+def batched(examples: Sequence[Example], size: int) -> list[list[Example]]:
+    """Batches of about equal length, so that little is padded."""
+    by_length = sorted(examples, key=lambda example: len(example.ids))
+    return [by_length[at : at + size] for at in range(0, len(by_length), size)]
 
 
 def _has_digit(word: str) -> bool:

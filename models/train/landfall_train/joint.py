@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from collections import defaultdict
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from . import silver
 from .examples import FOREIGN, IGNORED, Batch, Epochs, Example
 from .heads import Judged
 from .network import LABEL_TASKS, SPAN_TASKS, SPELL_TASK, Network, padded
@@ -26,6 +29,7 @@ def fit(
     encoder_rate: float,
     words_too: bool,
     name: str,
+    pool: silver.Pool | None = None,
 ) -> Network:
     """Trains in place for that many epochs; progress goes to standard error.
 
@@ -33,13 +37,20 @@ def fit(
     then stays.
     """
     network.encoder.tokens.weight.requires_grad_(words_too)
-    first = epochs.batches(shares)
+    def drawn() -> list[Batch]:
+        batches = epochs.batches(shares)
+        if pool is not None:
+            batches += pool.batches(recipe.silver_texts, recipe.batch_texts)
+            random.Random(len(batches)).shuffle(batches)
+        return batches
+
+    first = drawn()
     steps = round(len(first) * rounds * 1.05) + 1
     optimiser, schedule = _optimiser(network, recipe, encoder_rate, steps)
     network.train()
     started = time.monotonic()
     for epoch in range(rounds):
-        batches = first if epoch == 0 else epochs.batches(shares)
+        batches = first if epoch == 0 else drawn()
         totals: dict[str, list[float]] = defaultdict(list)
         for task, examples in batches:
             loss = _loss(network, (task, examples), recipe)
@@ -95,6 +106,12 @@ def _loss(network: Network, batch: Batch, recipe: Recipe) -> Tensor:
     ids, mask = padded([example.ids for example in examples])
     hidden = network.encoder(ids, mask)
     head = network.heads[task]
+    if silver.is_silver(examples):
+        places = silver.Places.of(task, examples, recipe.span_words_max)
+        said = silver.logits(head, task, hidden, mask, places).log_softmax(-1)
+        wanted = torch.from_numpy(np.concatenate([example.target for example in examples]))
+        rows = len(examples) if task in LABEL_TASKS else sum(len(e.firsts) for e in examples)
+        return -(wanted * said).sum() / rows
     if task in LABEL_TASKS:
         labels = torch.tensor([example.target for example in examples])
         return _label_loss(head(hidden, mask), labels, recipe)

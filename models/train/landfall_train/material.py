@@ -17,12 +17,15 @@ class Material:
     own_observations: Sequence[Observation]
     excavator: Sequence[Observation]
     orders: Sequence[Order]
+    own_orders: Sequence[Order]
     nested: Sequence[Nested]
     own_nested: Sequence[Nested]
     masked: Sequence[Masked]
     requests: Sequence[Request]
     # Requests that belong to no intent.
     strangers: Sequence[str]
+    # Work orders without labels, as typed.
+    plain: Sequence[str]
     # Normal word -> how it was typed.
     spellings: dict[str, list[str]]
 
@@ -38,11 +41,13 @@ def load(data: Path, splits: Sequence[str] = ("train", "dev")) -> Material:
         own_observations=own.observations(),
         excavator=corpus.excavator_orders(data),
         orders=joined(corpus.work_orders),
+        own_orders=own.orders(),
         nested=joined(corpus.nested_orders),
         own_nested=own.nested_orders(),
         masked=corpus.masked_orders(data, "train"),
         requests=corpus.requests(data, "train"),
         strangers=[*corpus.chat(data, "oos_train"), *own.strangers()],
+        plain=corpus.excavator_texts(data),
         spellings=corpus.spellings(data),
     )
 

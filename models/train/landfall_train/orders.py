@@ -1,4 +1,5 @@
-"""Whole work orders for the failure-mode task, whose own data are bare observations.
+"""Work orders put together and taken apart: above all for the failure-mode task, whose own data
+are bare observations.
 
 Three sources: real work orders whose only observation is a labelled one; invented ones that
 put an observation between a real item, location and activity; and, as foreign text, work
@@ -12,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from . import bio
-from .corpus import Order
+from .corpus import Nested, Order
 from .labels import FIELDS
 
 _OBSERVATION = FIELDS.index("Observation")
@@ -69,3 +70,22 @@ class OrderBook:
             for part in rng.choice(_PATTERNS)
         ]
         return " ".join(chosen)
+
+
+def without_edge_masks(order: Nested) -> Nested:
+    """Without the `<id>` that most of MaintIE's orders begin or end with, where it is in no span.
+
+    The set is in alphabetical order, so that its training part is full of them and the later
+    parts have none.
+    """
+    start, end = 0, len(order.words)
+    while start < end - 1 and order.words[start] == "<id>" and not _covered(order, start):
+        start += 1
+    while end > start + 1 and order.words[end - 1] == "<id>" and not _covered(order, end - 1):
+        end -= 1
+    spans = tuple((first - start, after - start, label) for first, after, label in order.spans)
+    return Nested(order.words[start:end], spans)
+
+
+def _covered(order: Nested, word: int) -> bool:
+    return any(start <= word < end for start, end, _ in order.spans)

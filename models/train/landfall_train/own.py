@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from .corpus import DataError, Nested, Observation
-from .labels import FAILURE_MODES, MAINTIE
+from . import bio
+from .corpus import DataError, Nested, Observation, Order
+from .labels import FAILURE_MODES, FIELDS, MAINTIE
 from .settings import TRAIN_DIR
 
 CORPUS_DIR = TRAIN_DIR / "corpus"
 
 # Letters of the span marks in `nested-orders.txt`.
 _CLASSES = {"A": "Activity", "O": "PhysicalObject", "P": "Process", "R": "Property", "S": "State"}
+
+# `[Field:words]`, or a word by itself.
+_PART = re.compile(r"\[(?P<name>\w+):(?P<inside>[^\[\]]*)\]|(?P<plain>\S+)")
 
 
 def observations() -> list[Observation]:
@@ -35,6 +40,36 @@ def strangers() -> list[str]:
 def nested_orders() -> list[Nested]:
     """Work orders with nested marks, `[O air [O filters]]`."""
     return marked(CORPUS_DIR / "nested-orders.txt")
+
+
+def orders() -> list[Order]:
+    """Work orders with flat marks, `[Item:air filter]`."""
+    return flat(CORPUS_DIR / "orders.txt")
+
+
+def flat(path: Path) -> list[Order]:
+    """Work orders with flat marks, of one file."""
+    return [_order(line, f"{path}:{number}") for number, line in lines(path)]
+
+
+def _order(line: str, place: str) -> Order:
+    words: list[str] = []
+    mentions: list[bio.WordSpan] = []
+    for piece in _PART.finditer(line.lower()):
+        name, inside, plain = piece["name"], piece["inside"], piece["plain"]
+        if plain is not None:
+            if "[" in plain or "]" in plain:
+                raise DataError(f"{place}: a mark is not closed, or closes nothing: {plain!r}")
+            words.append(plain)
+            continue
+        if name.capitalize() not in FIELDS:
+            raise DataError(f"{place}: unknown field {name!r}")
+        added = inside.split()
+        if not added:
+            raise DataError(f"{place}: a mark without words")
+        mentions.append((len(words), len(words) + len(added), FIELDS.index(name.capitalize())))
+        words += added
+    return Order(tuple(words), tuple(bio.encode(len(words), mentions)))
 
 
 def marked(path: Path) -> list[Nested]:

@@ -31,6 +31,8 @@ class Recipe:
     adapt_shares: dict[str, float] = field(
         default_factory=lambda: {"intent-150": 1.0, "redact": 0.5, "spelling": 1.0}
     )
+    # Networks of each kind; what answers is the mean of their weights.
+    runs: int = 2
     epochs: int = 6
     encoder_rate: float = 1.5e-4
     head_rate: float = 1e-3
@@ -53,6 +55,10 @@ class Recipe:
             "maintie-5": 1.5,
         }
     )
+    # Silver texts an epoch.
+    silver_texts: dict[str, int] = field(
+        default_factory=lambda: {"failure-mode": 1000, "work-order-ner": 2500, "maintie-5": 2500}
+    )
     warmup_share: float = 0.1
     weight_decay: float = 0.01
     dropout: float = 0.1
@@ -64,6 +70,8 @@ class Recipe:
     hidden_words_share: float = 0.15
     # Share of nested orders whose masks become identifiers and numbers again.
     raw_orders_share: float = 0.4
+    # Share of nested orders that lose the identifiers they begin and end with.
+    bare_orders_share: float = 0.5
     # Share of our own observations that an epoch shows, and of those how many in a work order.
     own_observations_share: float = 0.5
     own_whole_share: float = 0.3

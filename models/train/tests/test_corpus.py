@@ -7,7 +7,7 @@ import unittest
 from pathlib import Path
 
 from landfall_train import bio, corpus, labels
-from landfall_train.orders import OrderBook
+from landfall_train.orders import OrderBook, without_edge_masks
 
 ITEM = labels.FIELDS.index("Item")
 OBSERVATION = labels.FIELDS.index("Observation")
@@ -123,6 +123,20 @@ class Orders(unittest.TestCase):
         rng = random.Random(4)
         for _ in range(50):
             self.assertIn("weeping badly", self.book.whole("weeping badly", rng))
+
+
+class EdgeMasks(unittest.TestCase):
+    def test_identifiers_in_no_span_go_and_spans_move(self) -> None:
+        row = corpus.Nested(("<id>", "pump", "leak", "<id>"), ((1, 2, 0), (2, 3, 4)))
+        bare = without_edge_masks(row)
+        self.assertEqual(bare, corpus.Nested(("pump", "leak"), ((0, 1, 0), (1, 2, 4))))
+
+    def test_those_in_a_span_or_inside_stay(self) -> None:
+        row = corpus.Nested(("<id>", "<id>", "to", "<id>", "pump"), ((1, 2, 0), (4, 5, 0)))
+        self.assertEqual(without_edge_masks(row).words, ("<id>", "to", "<id>", "pump"))
+
+    def test_a_text_never_becomes_empty(self) -> None:
+        self.assertEqual(without_edge_masks(corpus.Nested(("<id>", "<id>"), ())).words, ("<id>",))
 
 
 def order(text: str, mentions: list[tuple[int, int, str]]) -> corpus.Order:
