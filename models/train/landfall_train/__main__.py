@@ -73,7 +73,7 @@ class Build:
             splits=("train",) if is_held else ("train", "dev"),
             data=self.data,
             work=self.work,
-            seed=recipe.seed + 100 * (1 + JOBS.index(name)),
+            seed=recipe.seed + 101 + 100 * JOBS.index(name),
             silver=silver,
         )
 
