@@ -13,13 +13,16 @@
 //! * [`reply`]: what the caller gets.
 //! * [`task`]: one task's whole path.
 //!
-//! The link to the hub is [`session`], a state machine for one connection, and [`backoff`].
+//! What must not be lost is kept by [`store`]: streams of records, tickets and replies on any
+//! [`store::Medium`]. The link to the hub is [`session`], a state machine for one connection,
+//! and [`backoff`].
 //!
 //! Invariants: no text makes it panic, and its work is linear in the text; the same request,
 //! model view and draw give the same judgement; nothing of a text that the guard refused, and
 //! nothing that a site did not allow by name, is in a record.
 //!
-//! Not here: sockets, disks, clocks, randomness, models. They are values that the shell passes.
+//! Not here: sockets, disks, clocks, randomness, models. They are values that the shell passes,
+//! or, for the disk, an implementation of two traits.
 
 pub mod backoff;
 mod decide;
@@ -31,6 +34,7 @@ pub mod reply;
 pub mod request;
 pub mod rules;
 pub mod session;
+pub mod store;
 pub mod task;
 pub mod words;
 

@@ -1,7 +1,7 @@
 //! A file that is given up when the disk is full: sled needs free space to open a store again,
 //! and acknowledgements must be written for space to come back.
 
-use super::config::BALLAST_BYTES;
+use landfall_agent_core::store::BALLAST_BYTES;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -1,83 +1,61 @@
-//! The agent's durable store: streams of records for the hub, tickets, and what was replied to
-//! callers, on sled 0.34.7.
+//! The agent's durable store on sled 0.34.7: files, and the thread that writes. What is written
+//! when, and what is promised, is decided in [`landfall_agent_core::store`].
 //!
 //! ```text
 //! <dir>/lock          held by the process that has the store open
 //! <dir>/ballast       given up when the disk is full
-//! <dir>/q/<n>/        a generation: one sled database, see `keys` and `value`
+//! <dir>/q/<n>/        a generation: one sled database
 //! <dir>/damaged-<n>/  a generation that was set aside, for a person to look at
 //! ```
 //!
-//! Invariants:
-//! * what a call acknowledged is durable: after sled's `flush`, which is not, comes `fdatasync`
-//!   (see `table`). A decision, its escalation, its ticket and its retry key are one atomic
-//!   write; so are answers with the mark that they reach;
-//! * a sequence number of an epoch is used once. Every commit writes the positions, and an
-//!   acknowledged floor is durable before what lies below it is deleted;
-//! * deleted is only what the hub has, or what a loss record tells of;
-//! * damage is never fatal: what is damaged is set aside, what can be read is delivered under
-//!   its old epoch and number, new records get a new epoch, and the hub is told (see `load`);
-//! * after a failed write nothing is written until the files were closed and opened again;
-//! * memory is bounded by the number of generations, not by the backlog: one cache each, and
-//!   no index but sled's own;
-//! * a time to live counts the time this store was open, never the wall clock.
+//! Invariants kept here:
+//! * a table's commit is durable when it returns: after sled's `flush`, which is not, comes
+//!   `fdatasync` (see `table`);
+//! * damage shows as an error, never as a panic; a failed table is dropped;
+//! * one cache for each generation, and no index but sled's own.
 //!
-//! One thread writes (see `writer`); any thread reads. Not here: what a record means, and when
+//! One thread writes (see `thread`); any thread reads. Not here: what a record means, and when
 //! to send it.
 
 mod ballast;
-mod config;
-mod core;
-mod draft;
-mod error;
-mod generation;
-mod keys;
-mod load;
-mod meta;
-mod ops;
-mod salvage;
+mod files;
 mod table;
-mod ticket;
-mod types;
-mod upkeep;
-mod value;
-mod writer;
+mod thread;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{
-    BALLAST_BYTES, BYTES_MIN, CACHE_BYTES, GENERATION_BYTES_MAX, GENERATION_RECORDS_MAX,
-    GROUP_RECORDS_MAX, GROUP_WAIT, RESERVE_BYTES, RETRY_WINDOW_OUTCOMES, StoreConfig, WhenFull,
-};
-pub use error::StoreError;
-pub use types::{
-    CallerKey, Chunk, Committed, Kept, Opened, Recall, StoreStatus, StreamStatus, TicketState,
-    TicketStatus,
+pub use landfall_agent_core::store::{
+    BYTES_MIN, CallerKey, Chunk, Committed, GENERATION_BYTES_MAX, Kept, Opened, Recall,
+    StoreConfig, StoreError, StoreStatus, StreamStatus, TicketState, TicketStatus, WhenFull,
 };
 
-use self::ballast::Ballast;
-use self::core::{Core, Failed, Health};
-use self::ops::{Op, Reply, WAITING_MAX};
-use self::table::TableError;
-use self::writer::Writer;
+use self::files::{Files, file_error};
+use self::thread::Writer;
+use landfall_agent_core::session::Held;
+use landfall_agent_core::store::{Engine, Failed, Op, Reply, Shared, TableError};
 use landfall_agent_core::task::Entry;
 use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::{Answer, Event, StreamId};
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
 use tokio::sync::{Semaphore, oneshot, watch};
+
+/// Most requests that wait for the writer; more wait to be taken. Four full commits.
+const WAITING_MAX: usize = 256;
 
 /// A handle to the open store; clones share it. When the last is dropped, what waits is
 /// written and the store is closed; [`Store::close`] waits for that.
 #[derive(Clone)]
 pub struct Store {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     ops: mpsc::Sender<Op>,
     waiting: Arc<Semaphore>,
+    durable: watch::Receiver<u64>,
+    tickets: watch::Sender<u64>,
 }
 
 impl Store {
@@ -87,29 +65,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::File`], [`StoreError::DiskFull`].
     pub fn open(dir: &Path, config: StoreConfig) -> Result<(Store, Opened), StoreError> {
-        fs::create_dir_all(dir).map_err(|e| load::file_error("create", dir, &e))?;
+        fs::create_dir_all(dir).map_err(|e| file_error("create", dir, &e))?;
         let lock = lock(dir)?;
-        let ballast = Ballast::new(dir);
-        let (mut state, opened) = match load::load(dir, &config, None) {
-            Err(StoreError::DiskFull) => {
-                ballast.release();
-                load::load(dir, &config, None)?
-            }
-            other => other?,
-        };
-        if ballast.ensure().is_err() {
-            tracing::error!(dir = %dir.display(), "the disk is full: decisions are refused");
-            state.health = Health::DiskFull;
-        }
-        let core = Arc::new(Core::new(dir.to_owned(), config, state));
-        let writer = Writer::new(core.clone(), ballast, lock);
+        let started = Instant::now();
+        let (engine, opened) = Engine::open(Box::new(Files::new(dir)), config, 0)?;
+        let shared = engine.shared();
+        let (tell_durable, durable) = watch::channel(0);
+        let tickets = watch::Sender::new(0);
+        let writer = Writer::new(engine, tell_durable, tickets.clone(), started, lock);
         let (ops, requests) = mpsc::channel();
         std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.run(&requests))
-            .map_err(|e| load::file_error("start the writer of", dir, &e))?;
+            .map_err(|e| file_error("start the writer of", dir, &e))?;
         let waiting = Arc::new(Semaphore::new(WAITING_MAX));
-        Ok((Store { core, ops, waiting }, opened))
+        Ok((Store { shared, ops, waiting, durable, tickets }, opened))
     }
 
     /// Writes a decision with its escalation, ticket and retry key in one atomic commit, and
@@ -132,7 +102,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Closed`].
     pub fn recall(&self, key: &CallerKey) -> Result<Recall, StoreError> {
-        self.looked(self.core.recall(key))
+        self.looked(self.shared.recall(key))
     }
 
     /// Queues an event for the hub, and resolves when it is durable.
@@ -149,7 +119,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Closed`].
     pub fn ticket(&self, ticket: Ticket) -> Result<Option<TicketStatus>, StoreError> {
-        self.looked(self.core.ticket_status(ticket))
+        self.looked(self.shared.ticket_status(ticket))
     }
 
     /// Open and answered tickets, newest first, at most `max`.
@@ -157,12 +127,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Closed`].
     pub fn tickets(&self, max: usize) -> Result<Vec<TicketStatus>, StoreError> {
-        self.looked(self.core.ticket_list(max))
+        self.looked(self.shared.ticket_list(max))
     }
 
     /// Changes with every change of any ticket.
     pub fn ticket_changes(&self) -> watch::Receiver<u64> {
-        self.core.tickets.subscribe()
+        self.tickets.subscribe()
     }
 
     /// The caller has the answer. Resolves when that is durable; a second time is harmless.
@@ -175,7 +145,7 @@ impl Store {
 
     /// The store at a glance.
     pub fn status(&self) -> StoreStatus {
-        self.core.status()
+        self.shared.status()
     }
 
     /// Tries to open a closed store again now, instead of at the next try.
@@ -194,12 +164,17 @@ impl Store {
 
     /// For the sync: every stream that the hub should hear of.
     pub fn streams(&self) -> Vec<StreamStatus> {
-        self.core.state().meta.streams.clone()
+        self.shared.streams()
+    }
+
+    /// For the sync: the same, for a session.
+    pub fn held(&self) -> Vec<Held> {
+        self.shared.held()
     }
 
     /// For the sync: how far the hub's answers are applied.
     pub fn answers(&self) -> Option<Position> {
-        self.core.state().meta.answers
+        self.shared.answers()
     }
 
     /// For the sync: consecutive durable records of `first..end`, at least one if `first` is
@@ -215,13 +190,13 @@ impl Store {
         end: u64,
         bytes_max: usize,
     ) -> Result<Chunk, StoreError> {
-        self.looked(self.core.read(stream, epoch, first, end, bytes_max))
+        self.looked(self.shared.read(stream, epoch, first, end, bytes_max))
     }
 
     /// For the sync: records below `end` were handed to the connection.
     pub fn sent(&self, end: Position) {
-        if end.stream == StreamId::Escalation {
-            self.core.sent(end.epoch, end.next);
+        if self.shared.sent(end) {
+            self.tickets.send_modify(|count| *count += 1);
         }
     }
 
@@ -245,8 +220,22 @@ impl Store {
         self.ask(|reply| Op::Answers { mark, answers, reply }).await
     }
 
-    /// For the sync: the hub holds more than this store, which was restored from an old image:
-    /// begins a new epoch.
+    /// For the sync: there is a connection. What is there, and what is written until
+    /// [`Store::withdraw`], may be sent once this has returned.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]: then nothing may be sent.
+    pub async fn offer(&self) -> Result<(), StoreError> {
+        self.ask(|reply| Op::Offer { reply }).await
+    }
+
+    /// For the sync: there is no connection any more.
+    pub fn withdraw(&self) {
+        self.shared.withdraw();
+    }
+
+    /// For the sync: the hub holds more than it can have had from this store, which was
+    /// restored from an old image: begins a new epoch.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -256,13 +245,21 @@ impl Store {
 
     /// For the sync: changes when more is durable or an epoch begins.
     pub fn durable_changes(&self) -> watch::Receiver<u64> {
-        self.core.durable.subscribe()
+        self.durable.clone()
     }
 
-    async fn ask<T>(&self, op: impl FnOnce(Reply<T>) -> Op) -> Result<T, StoreError> {
+    async fn ask<T: Send + 'static>(
+        &self,
+        op: impl FnOnce(Reply<T>) -> Op,
+    ) -> Result<T, StoreError> {
         let permit = self.waiting.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| StoreError::Stopped)?;
         let (to, answer) = oneshot::channel();
-        let reply = Reply { to, _permit: permit.map_err(|_| StoreError::Stopped)? };
+        let reply = Box::new(move |result| {
+            // Whoever asked may be gone.
+            drop(to.send(result));
+            drop(permit);
+        });
         self.ops.send(op(reply)).map_err(|_| StoreError::Stopped)?;
         answer.await.map_err(|_| StoreError::Stopped)?
     }
@@ -276,9 +273,7 @@ impl Store {
                 StoreError::Closed { detail }
             }
             Failed::Generation(_, TableError::Full) => StoreError::DiskFull,
-            Failed::Generation(_, TableError::Io(error)) => {
-                StoreError::Closed { detail: error.to_string() }
-            }
+            Failed::Generation(_, TableError::Io(detail)) => StoreError::Closed { detail },
         })
     }
 }
@@ -286,10 +281,10 @@ impl Store {
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|e| load::file_error("open", &path, &e))?;
+    let file = file.map_err(|e| file_error("open", &path, &e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: dir.to_owned() }),
-        Err(TryLockError::Error(e)) => Err(load::file_error("lock", &path, &e)),
+        Err(TryLockError::Error(e)) => Err(file_error("lock", &path, &e)),
     }
 }

@@ -1,4 +1,4 @@
-//! The key-value engine behind the store: one small trait, and sled behind it.
+//! sled behind the store.
 //!
 //! What sled 0.34.7 needs, found by measurement:
 //! * `flush()` is not durable on Linux (it ends in `sync_file_range`): after it, `fdatasync`
@@ -8,7 +8,7 @@
 //! * its default cache is 1 GB, and its flusher thread wakes the disk: both are set;
 //! * after a failed write the handle stays broken: it is dropped.
 
-use super::config::CACHE_BYTES;
+use landfall_agent_core::store::{CACHE_BYTES, Changes, Pair, Table, TableError};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -18,41 +18,6 @@ use std::time::{Duration, Instant};
 
 /// A dropped handle gives its file lock back from another thread, a little later.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-
-/// Why the engine failed.
-#[derive(Debug)]
-pub(super) enum TableError {
-    /// The disk is full.
-    Full,
-    /// The file's content makes no sense.
-    Damaged(String),
-    /// Anything else: permissions, a dying disk.
-    Io(io::Error),
-}
-
-/// Changes that happen together or not at all.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    pub(super) put: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(super) remove: Vec<Vec<u8>>,
-}
-
-pub(super) type Pair = (Vec<u8>, Vec<u8>);
-
-/// An ordered map on disk.
-pub(super) trait Table: Send + Sync {
-    /// The value of a key.
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError>;
-    /// The first pair of `from..to`.
-    fn first(&self, from: &[u8], to: &[u8]) -> Result<Option<Pair>, TableError>;
-    /// The last pair of `from..to`.
-    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<Pair>, TableError>;
-    /// Makes all changes, atomically; they are durable when it returns. After an error the
-    /// table must be dropped.
-    fn commit(&self, changes: Changes) -> Result<(), TableError>;
-    /// Bytes on disk.
-    fn bytes(&self) -> u64;
-}
 
 /// A sled database with a second handle of its file.
 pub(super) struct SledTable {
@@ -167,8 +132,8 @@ fn open_sled(dir: &Path) -> Result<sled::Db, TableError> {
     }
 }
 
-fn is_lock(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("acquire lock")
+fn is_lock(error: &str) -> bool {
+    error.contains("acquire lock") || error.contains("temporarily unavailable")
 }
 
 fn remove_snapshots(dir: &Path, which: impl Fn(&str) -> bool) -> Result<(), TableError> {
@@ -205,6 +170,6 @@ pub(super) fn io_error(error: io::Error) -> TableError {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
             TableError::Damaged(error.to_string())
         }
-        _ => TableError::Io(error),
+        _ => TableError::Io(error.to_string()),
     }
 }

@@ -8,8 +8,8 @@ use super::link::Link;
 use super::trouble::Trouble;
 use super::{Identity, SyncConfig, split_address};
 use crate::stamp::wall_ms;
-use crate::store::{Store, StoreError, StreamStatus};
-use landfall_agent_core::session::{Event, Held, Persist, Send, Session, SessionLimits, Wanted};
+use crate::store::{Store, StoreError};
+use landfall_agent_core::session::{Event, Persist, Send, Session, SessionLimits, Wanted};
 use landfall_wire::frame::{Batch, Frame, Position};
 use landfall_wire::id::Epoch;
 use landfall_wire::limits::{BATCH_RECORDS_MAX, PACKET_BYTES_MAX};
@@ -92,12 +92,11 @@ pub(super) async fn run(
     if let Err(error) = connected {
         return failed(Trouble::connection(&error, hub));
     }
-    let held = store.streams().iter().map(held).collect();
     let mut connection = Connection {
         store,
         link,
         client,
-        session: Session::new(SessionLimits::default(), held, store.answers()),
+        session: Session::new(SessionLimits::default(), store.held(), store.answers()),
         topic_up: topic(&identity.device, Direction::Up),
         started: Instant::now(),
         queued: 0,
@@ -110,6 +109,7 @@ pub(super) async fn run(
         return failed(Trouble::new("the MQTT client takes no request"));
     }
     let ended = connection.drive(&mut events, &topic_down, hub, stop).await;
+    store.withdraw();
     match ended {
         Ok(()) => {
             connection.goodbye(&mut events).await;
@@ -145,11 +145,6 @@ fn client(
     (client, events)
 }
 
-fn held(status: &StreamStatus) -> Held {
-    let StreamStatus { stream, epoch, floor, acked, end } = *status;
-    Held { stream, epoch, floor, acked, end }
-}
-
 impl Connection<'_> {
     /// Until asked to stop.
     async fn drive(
@@ -173,8 +168,8 @@ impl Connection<'_> {
                     if changed.is_err() {
                         return Err(Trouble::store(&StoreError::Stopped));
                     }
-                    for status in self.store.streams() {
-                        self.step(Event::Durable(held(&status))).await?;
+                    for held in self.store.held() {
+                        self.step(Event::Durable(held)).await?;
                     }
                 }
                 () = sleep_until(self.started, wakeup) => self.step(Event::Tick).await?,
@@ -268,12 +263,8 @@ impl Connection<'_> {
                 let applied = self.store.apply_answers(mark, answers).await;
                 applied.map_err(|e| Trouble::store(&e))
             }
+            Persist::Offer => self.store.offer().await.map_err(|e| Trouble::store(&e)),
             Persist::RolledBack(mark) => {
-                tracing::error!(
-                    stream = mark.stream.name(),
-                    hub = mark.next,
-                    "the store was restored from an old image; a new epoch begins"
-                );
                 self.store.rolled_back(mark).await.map_err(|e| Trouble::store(&e))
             }
         }

@@ -36,7 +36,10 @@ impl Trouble {
     pub(super) fn closing(why: &Closing) -> Trouble {
         let remedy = match why {
             Closing::Protocol(_) => Some(UPDATE),
-            Closing::NoWelcome(_) | Closing::NewEpoch | Closing::RolledBack => None,
+            Closing::NoWelcome(_)
+            | Closing::NewEpoch
+            | Closing::RolledBack
+            | Closing::Silent(_) => None,
         };
         Trouble { what: why.to_string(), remedy }
     }

@@ -274,7 +274,7 @@ pub enum Event {
 }
 
 /// A range of records that will never arrive, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
     /// Stream that lost them.
     pub stream: StreamId,

@@ -1,6 +1,7 @@
 //! What the hub decides, without doing it.
 //!
 //! * [`ingest`]: what to do with a batch, given the mark: rows, a gap, the new mark.
+//! * [`ledger`]: what a batch, a greeting and an answer change, within one transaction.
 //! * [`session`]: one device's connection as a state machine: greeting, acknowledgements,
 //!   sending answers in a window.
 //! * [`desk`]: the life of an escalation and the check of an answer.
@@ -17,4 +18,5 @@
 pub mod desk;
 pub mod fleet;
 pub mod ingest;
+pub mod ledger;
 pub mod session;

@@ -4,7 +4,9 @@
 //! and only when the shell says that this is committed, the next step *sends* the
 //! acknowledgement. So nothing can be acknowledged that is not committed.
 //!
-//! Answers go the other way through [`Sender`], on the hub's answer stream for this device.
+//! Answers go the other way through [`Sender`], on the hub's answer stream for this device. One
+//! that is given during a connection is sent once its number is within the stream's committed
+//! reach (see [`crate::ledger`]).
 
 use landfall_wire::frame::{Batch, Frame, Hello, Position, Welcome};
 use landfall_wire::id::Epoch;
@@ -31,6 +33,8 @@ pub enum Input {
     Greeted(Greeting),
     /// The shell committed a [`Persist::Ingest`]; this is the mark.
     Ingested(Position),
+    /// The shell committed a [`Persist::Offer`].
+    Offered(Position),
     /// The answers asked for by [`Effects::fetch`].
     Fetched {
         /// The stream's epoch.
@@ -80,6 +84,8 @@ pub enum Persist {
     Greet(Hello),
     /// Apply a batch.
     Ingest(Batch),
+    /// Answers below this are about to be sent.
+    Offer(Position),
     /// The device has every answer below this.
     Delivered(Position),
 }
@@ -105,7 +111,13 @@ enum Phase {
     /// No committed greeting yet; nothing may be sent but acknowledgements.
     Greeting,
     /// Answers flow.
-    Serving { epoch: Epoch, sender: Sender, fetching: bool },
+    Serving {
+        epoch: Epoch,
+        sender: Sender,
+        /// End of what was asked to be offered.
+        offered: u64,
+        fetching: bool,
+    },
 }
 
 /// One device's connection.
@@ -132,6 +144,15 @@ impl Session {
                 self.fetched(now_ms, Run { epoch, first, records }, &mut effects);
             }
             Input::AnswersUntil(position) => {
+                if let Phase::Serving { epoch, offered, .. } = &mut self.phase
+                    && *epoch == position.epoch
+                    && *offered < position.next
+                {
+                    *offered = position.next;
+                    effects.persist.push(Persist::Offer(position));
+                }
+            }
+            Input::Offered(position) => {
                 if let Phase::Serving { epoch, sender, .. } = &mut self.phase
                     && *epoch == position.epoch
                 {
@@ -190,12 +211,13 @@ impl Session {
         let mark = answers_mark.min(answers.next);
         let mut sender = Sender::new(limits, 0, mark, answers.next);
         sender.connected(now_ms, mark);
-        self.phase = Phase::Serving { epoch: answers.epoch, sender, fetching: false };
+        self.phase =
+            Phase::Serving { epoch: answers.epoch, sender, offered: answers.next, fetching: false };
         effects.send.push(Frame::Welcome(Welcome { at_ms, marks, answers }));
     }
 
     fn fetched(&mut self, now_ms: u64, run: Run, effects: &mut Effects) {
-        let Phase::Serving { epoch, sender, fetching } = &mut self.phase else { return };
+        let Phase::Serving { epoch, sender, fetching, .. } = &mut self.phase else { return };
         *fetching = false;
         let Some(window) = sender.window() else { return };
         // What was asked for before a stall or a new greeting may no longer be what is next.
@@ -215,7 +237,7 @@ impl Session {
     }
 
     fn pump(&mut self, effects: &mut Effects) {
-        let Phase::Serving { epoch, sender, fetching } = &mut self.phase else { return };
+        let Phase::Serving { epoch, sender, fetching, .. } = &mut self.phase else { return };
         if *fetching {
             return;
         }
@@ -245,12 +267,12 @@ pub enum Resume {
     From(u64),
     /// The device does not know this epoch: from the start.
     Start,
-    /// The device has more than the hub ever wrote: the hub's database was put back to an
-    /// older copy. What is undelivered goes into a new epoch, or numbers would be used twice.
+    /// The device has more than the hub ever sent: the hub's database was put back to an older
+    /// copy. What is undelivered goes into a new epoch, or numbers would be used twice.
     NewEpoch,
 }
 
-/// Compares the end of the hub's answer stream with what the device has.
+/// Compares how far the hub can have sent its answer stream with what the device has.
 pub fn resume(hub: Position, device: Option<Position>) -> Resume {
     match device {
         Some(device) if device.epoch == hub.epoch && device.next > hub.next => Resume::NewEpoch,
@@ -317,6 +339,10 @@ mod tests {
         let effects = session.step(2, Input::Frame(Frame::Ack(at(5))));
         assert_eq!(effects.persist, [Persist::Delivered(at(5))]);
         let effects = session.step(3, Input::AnswersUntil(at(6)));
+        assert_eq!((effects.persist, effects.fetch), (vec![Persist::Offer(at(6))], None));
+        let effects = session.step(3, Input::AnswersUntil(at(6)));
+        assert_eq!(effects.persist, [], "asked for once");
+        let effects = session.step(3, Input::Offered(at(6)));
         assert_eq!(effects.fetch.map(|f| (f.first, f.end)), Some((5, 6)));
     }
 

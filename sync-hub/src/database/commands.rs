@@ -1,13 +1,13 @@
 //! What is written, apart from batches: greetings, deliveries, answers, identities, contact.
 
-use super::{Command, ingest, number, queries, signed, unsigned};
-use landfall_hub_core::desk::{self, AnswerError, Checked, Draft, Question, State};
+use super::ledger::SqlLedger;
+use super::{Command, number, queries, signed};
+use landfall_hub_core::desk::{AnswerError, Checked, Draft};
 use landfall_hub_core::fleet::clock_offset_ms;
-use landfall_hub_core::ingest::EPOCHS_PER_DEVICE_MAX;
-use landfall_hub_core::session::{Greeting, Resume, resume};
+use landfall_hub_core::ledger::{self, Refused};
+use landfall_hub_core::session::Greeting;
 use landfall_wire::frame::{Hello, Position};
 use landfall_wire::id::{DeviceId, Epoch, Ticket};
-use landfall_wire::record::{Record, StreamId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Longest version text that is kept of a hello, in bytes.
@@ -41,81 +41,29 @@ impl Command for Greet {
             landfall_wire::record::cut(&hello.version, VERSION_BYTES_MAX),
             clock_offset_ms(hello.at_ms, *now_ms),
         ])?;
-        let marks = hello
-            .up
-            .iter()
-            .filter(|position| StreamId::UP.contains(&position.stream))
-            .map(|position| mark_of(tx, *device, *position))
-            .collect::<rusqlite::Result<_>>()?;
-        let mut answers = answers_end(tx, *device)?;
-        let answers_mark = match resume(answers, hello.answers) {
-            Resume::Start => 0,
-            Resume::From(mark) => {
-                deliver(tx, *device, Position { next: mark, ..answers }, *now_ms)?;
-                mark
-            }
-            Resume::NewEpoch => {
-                answers = renumber(tx, *device, *spare_epoch)?;
-                0
-            }
-        };
-        Ok(Greeting { at_ms: *now_ms, marks, answers_mark, answers })
+        let mut ledger = SqlLedger::new(tx, *device, *now_ms);
+        ledger::greet(&mut ledger, hello, *now_ms, *spare_epoch)
     }
 }
 
-/// The mark of a stream, and a row for it; what the device has of it is noted for the backlog.
-fn mark_of(tx: &Connection, device: i64, position: Position) -> rusqlite::Result<Position> {
-    let Position { stream, epoch, next } = position;
-    let key = params![device, signed(epoch.0), stream.name(), number(next)];
-    let mark: Option<i64> = tx
-        .prepare_cached(
-            "UPDATE mark SET device_end = ?4 WHERE device = ?1 AND epoch = ?2 AND stream = ?3
-             RETURNING mark",
-        )?
-        .query_row(key, |row| row.get(0))
-        .optional()?;
-    if mark.is_none() && ingest::epochs(tx, device, epoch)? < EPOCHS_PER_DEVICE_MAX {
-        tx.prepare_cached(
-            "INSERT INTO mark (device, epoch, stream, mark, device_end)
-             VALUES (?1, ?2, ?3, 0, ?4)",
-        )?
-        .execute(key)?;
-    }
-    Ok(Position { next: mark.map_or(0, unsigned), ..position })
+/// Answers below a position are about to be sent.
+#[derive(Debug)]
+pub struct Offer {
+    /// Row of the device.
+    pub device: i64,
+    /// The end of what is sent.
+    pub position: Position,
+    /// Now, by the hub's clock.
+    pub now_ms: u64,
 }
 
-fn answers_end(tx: &Connection, device: i64) -> rusqlite::Result<Position> {
-    tx.prepare_cached("SELECT answers_epoch, answers_end FROM device WHERE id = ?1")?.query_row(
-        [device],
-        |row| {
-            let epoch = Epoch(row.get::<_, i64>(0)?.cast_unsigned());
-            Ok(Position { stream: StreamId::Answer, epoch, next: unsigned(row.get(1)?) })
-        },
-    )
-}
+impl Command for Offer {
+    type Done = Position;
 
-/// Moves what is undelivered into a new epoch, numbered from 0.
-fn renumber(tx: &Connection, device: i64, epoch: Epoch) -> rusqlite::Result<Position> {
-    let waiting: Vec<i64> = tx
-        .prepare(
-            "SELECT escalation FROM answer WHERE device = ?1 AND delivered_ms IS NULL
-             ORDER BY stream_seq",
-        )?
-        .query_map([device], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    let mut end = 0;
-    for escalation in waiting {
-        tx.execute(
-            "UPDATE answer SET stream_epoch = ?2, stream_seq = ?3 WHERE escalation = ?1",
-            params![escalation, signed(epoch.0), number(end)],
-        )?;
-        end += 1;
+    fn apply(&self, tx: &Connection) -> rusqlite::Result<Position> {
+        ledger::offer(&mut SqlLedger::new(tx, self.device, self.now_ms), self.position)?;
+        Ok(self.position)
     }
-    tx.execute(
-        "UPDATE device SET answers_epoch = ?2, answers_end = ?3, answers_mark = 0 WHERE id = ?1",
-        params![device, signed(epoch.0), number(end)],
-    )?;
-    Ok(Position { stream: StreamId::Answer, epoch, next: end })
 }
 
 /// The device has every answer below a position.
@@ -138,44 +86,8 @@ impl Command for Deliver {
              WHERE id = ?1",
         )?
         .execute(params![self.device, number(self.now_ms)])?;
-        deliver(tx, self.device, self.position, self.now_ms)
+        ledger::deliver(&mut SqlLedger::new(tx, self.device, self.now_ms), self.position)
     }
-}
-
-fn deliver(tx: &Connection, device: i64, upto: Position, now_ms: u64) -> rusqlite::Result<()> {
-    let (epoch, next) = (signed(upto.epoch.0), number(upto.next));
-    let delivered: Vec<i64> = tx
-        .prepare_cached(
-            "UPDATE answer SET delivered_ms = ?4
-             WHERE device = ?1 AND stream_epoch = ?2 AND stream_seq < ?3
-               AND delivered_ms IS NULL
-             RETURNING escalation",
-        )?
-        .query_map(params![device, epoch, next, number(now_ms)], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    for escalation in delivered {
-        change_state(tx, escalation, State::delivered)?;
-    }
-    tx.prepare_cached(
-        "UPDATE device SET answers_mark = max(answers_mark, ?3)
-         WHERE id = ?1 AND answers_epoch = ?2",
-    )?
-    .execute(params![device, epoch, next])
-    .map(drop)
-}
-
-/// Applies a transition of [`desk`] to one escalation.
-pub(super) fn change_state(
-    tx: &Connection,
-    escalation: i64,
-    transition: impl FnOnce(State) -> State,
-) -> rusqlite::Result<()> {
-    let state = tx
-        .prepare_cached("SELECT state FROM escalation WHERE id = ?1")?
-        .query_row([escalation], |row| queries::state(row, 0))?;
-    tx.prepare_cached("UPDATE escalation SET state = ?2 WHERE id = ?1")?
-        .execute(params![escalation, transition(state).name()])
-        .map(drop)
 }
 
 /// An operator answers.
@@ -213,47 +125,16 @@ impl Command for GiveAnswer {
     fn apply(&self, tx: &Connection) -> rusqlite::Result<Self::Done> {
         let not_found =
             || GiveAnswerError::NotFound { device: self.device.clone(), ticket: self.ticket };
-        let Some(found) = queries::question(tx, &self.device, self.ticket)? else {
+        let Some(device) = queries::device_id(tx, &self.device)? else {
             return Ok(Err(not_found()));
         };
-        let task = queries::task(tx, found.device, &found.task)?;
-        let question = Question {
-            ticket: self.ticket,
-            state: found.state,
-            task: task.as_ref(),
-            text: found.text.as_deref(),
-        };
-        let checked = match desk::check(question, self.draft.clone(), self.now_ms) {
-            Ok(checked) => checked,
-            Err(error) => return Ok(Err(error.into())),
-        };
-        let answer = &checked.answer;
-        let Ok(record) = Record::Answer(answer.clone()).encode() else {
-            return Ok(Err(AnswerError::TooLarge.into()));
-        };
-        let end = answers_end(tx, found.device)?;
-        tx.execute(
-            "INSERT INTO answer (escalation, device, stream_epoch, stream_seq, decision,
-                 given_by, at_ms, note, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            params![
-                found.id,
-                found.device,
-                signed(end.epoch.0),
-                number(end.next),
-                super::views::decision(&answer.decision).to_string(),
-                answer.by,
-                number(answer.at_ms),
-                answer.note,
-                record,
-            ],
-        )?;
-        tx.execute(
-            "UPDATE device SET answers_end = answers_end + 1 WHERE id = ?1",
-            [found.device],
-        )?;
-        change_state(tx, found.id, |_| State::Answered)?;
-        Ok(Ok(checked))
+        let mut ledger = SqlLedger::new(tx, device, self.now_ms);
+        let draft = self.draft.clone();
+        let given = ledger::give_answer(&mut ledger, self.ticket, draft, self.now_ms)?;
+        Ok(given.map_err(|refused| match refused {
+            Refused::NotFound => not_found(),
+            Refused::Answer(error) => error.into(),
+        }))
     }
 }
 

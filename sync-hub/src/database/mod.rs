@@ -10,6 +10,7 @@
 pub mod commands;
 mod error;
 pub mod ingest;
+mod ledger;
 pub mod queries;
 mod schema;
 pub mod views;

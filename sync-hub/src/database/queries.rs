@@ -172,10 +172,6 @@ pub fn answers(
 /// What an answer is checked against.
 #[derive(Debug)]
 pub struct FoundQuestion {
-    /// Row of the escalation.
-    pub id: i64,
-    /// Row of the device.
-    pub device: i64,
     /// Its task.
     pub task: String,
     /// Its text, if it left the device.
@@ -184,33 +180,34 @@ pub struct FoundQuestion {
     pub state: State,
 }
 
-/// Finds an escalation by its name.
+/// The row of a device.
+///
+/// # Errors
+/// Those of SQLite.
+pub fn device_id(connection: &Connection, device: &DeviceId) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM device WHERE name = ?1")?
+        .query_row([device.as_str()], |row| row.get(0))
+        .optional()
+}
+
+/// Finds an escalation of a device by its name.
 ///
 /// # Errors
 /// Those of SQLite.
 pub fn question(
     connection: &Connection,
-    device: &DeviceId,
+    device: i64,
     ticket: Ticket,
 ) -> rusqlite::Result<Option<FoundQuestion>> {
     connection
         .prepare_cached(
-            "SELECT escalation.id, device.id, task, text, state
-             FROM escalation JOIN device ON device.id = escalation.device
-             WHERE device.name = ?1 AND epoch = ?2 AND seq = ?3",
+            "SELECT task, text, state FROM escalation
+             WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
         )?
-        .query_row(
-            params![device.as_str(), signed(ticket.epoch.0), super::number(ticket.seq)],
-            |row| {
-                Ok(FoundQuestion {
-                    id: row.get(0)?,
-                    device: row.get(1)?,
-                    task: row.get(2)?,
-                    text: row.get(3)?,
-                    state: state(row, 4)?,
-                })
-            },
-        )
+        .query_row(params![device, signed(ticket.epoch.0), super::number(ticket.seq)], |row| {
+            Ok(FoundQuestion { task: row.get(0)?, text: row.get(1)?, state: state(row, 2)? })
+        })
         .optional()
 }
 

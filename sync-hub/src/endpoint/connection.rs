@@ -7,10 +7,11 @@ use super::codec::{Input, encode, publication};
 use super::gate::Admitted;
 use super::registry::{Close, Place};
 use super::{Shared, limits};
-use crate::database::commands::{Deliver, Greet, Problem, ProblemKind};
-use crate::database::ingest::{Ingest, IngestError, Ingested};
+use crate::database::commands::{Deliver, Greet, Offer, Problem, ProblemKind};
+use crate::database::ingest::Ingest;
 use crate::database::{Command, Database, DbError, Reply, queries};
 use crate::hub::now_ms;
+use landfall_hub_core::ledger::{IngestError, Ingested};
 use landfall_hub_core::session::{Effects, Fetch, Greeting, Input as Happened, Persist, Session};
 use landfall_wire::frame::{Batch, Frame, Position};
 use landfall_wire::id::{DeviceId, Epoch};
@@ -111,6 +112,7 @@ enum Work {
     Nothing,
     Greet(Reply<Greeting>),
     Ingest(Reply<Result<Ingested, IngestError>>),
+    Offer(Reply<Position>),
     Deliver(Reply<()>),
 }
 
@@ -119,6 +121,7 @@ enum Done {
     Nothing,
     Greeted(Greeting),
     Ingested(Result<Ingested, IngestError>),
+    Offered(Position),
     Delivered,
 }
 
@@ -238,10 +241,10 @@ impl Connection {
                     if changed.is_err() {
                         return Err(Ended::Told(Close::TakenOver));
                     }
-                    self.signalled()?;
+                    self.signalled().await?;
                 }
                 done = first_done(&mut self.pending), if !self.pending.is_empty() => {
-                    self.committed(done.map_err(Ended::Database)?)?;
+                    self.committed(done.map_err(Ended::Database)?).await?;
                 }
                 fetched = joined(&mut self.fetching), if self.fetching.is_some() => {
                     self.fetching = None;
@@ -290,14 +293,14 @@ impl Connection {
         self.happened(Happened::Tick).await
     }
 
-    fn signalled(&mut self) -> Result<(), Ended> {
+    async fn signalled(&mut self) -> Result<(), Ended> {
         let signals = self.place.signals.borrow_and_update().clone();
         if let Some(close) = signals.close {
             return Err(Ended::Told(close));
         }
         if let Some(answers) = signals.answers {
             let effects = self.step(Happened::AnswersUntil(answers));
-            return self.send(&effects);
+            return self.effects(effects, None).await;
         }
         Ok(())
     }
@@ -409,9 +412,9 @@ impl Connection {
         for persist in &effects.persist {
             works.push_back(self.persist(persist.clone()).await.map_err(Ended::Database)?);
         }
-        let last = works.pop_back().unwrap_or(Work::Nothing);
+        let last = works.pop_back().or(packet_id.map(|_| Work::Nothing));
         self.pending.extend(works.into_iter().map(|work| Pending { packet_id: None, work }));
-        self.pending.push_back(Pending { packet_id, work: last });
+        self.pending.extend(last.map(|work| Pending { packet_id, work }));
         self.send(&effects)
     }
 
@@ -431,6 +434,9 @@ impl Connection {
                     .map_err(|_| DbError::Closed)?;
                 let ingest = Ingest { device, batch, now_ms };
                 Work::Ingest(database.submit(Charged { ingest, _share: share }).await?)
+            }
+            Persist::Offer(position) => {
+                Work::Offer(database.submit(Offer { device, position, now_ms }).await?)
             }
             Persist::Delivered(position) => {
                 Work::Deliver(database.submit(Deliver { device, position, now_ms }).await?)
@@ -460,7 +466,7 @@ impl Connection {
     }
 
     /// The first pending publication is committed: only now it is acknowledged.
-    fn committed(&mut self, (packet_id, done): (Option<u16>, Done)) -> Result<(), Ended> {
+    async fn committed(&mut self, (packet_id, done): (Option<u16>, Done)) -> Result<(), Ended> {
         let effects = match done {
             Done::Nothing | Done::Delivered => Effects::default(),
             Done::Greeted(greeting) => {
@@ -470,6 +476,7 @@ impl Connection {
                 let told = self.place.signals.borrow().answers;
                 told.map(|end| self.step(Happened::AnswersUntil(end))).unwrap_or_default()
             }
+            Done::Offered(position) => self.step(Happened::Offered(position)),
             Done::Ingested(Ok(ingested)) => {
                 self.log(&ingested);
                 self.step(Happened::Ingested(ingested.position))
@@ -482,7 +489,7 @@ impl Connection {
         if let Some(pkid) = packet_id {
             self.output.push(&Packet::PubAck(PubAck::new(pkid)))?;
         }
-        self.send(&effects)
+        self.effects(effects, None).await
     }
 
     fn log(&self, ingested: &Ingested) {
@@ -535,6 +542,7 @@ async fn first_done(pending: &mut VecDeque<Pending>) -> Result<(Option<u16>, Don
             Some(Work::Nothing) => Poll::Ready(Ok(Done::Nothing)),
             Some(Work::Greet(reply)) => ready!(reply, Done::Greeted),
             Some(Work::Ingest(reply)) => ready!(reply, Done::Ingested),
+            Some(Work::Offer(reply)) => ready!(reply, Done::Offered),
             Some(Work::Deliver(reply)) => ready!(reply, |()| Done::Delivered),
         }
     })

@@ -6,12 +6,14 @@
 //! that step. A session ends with its connection; the next one starts from the store again.
 //!
 //! Invariants:
-//! * nothing is offered for sending before the hub has told its marks, and never what is not
-//!   durable;
+//! * nothing is offered for sending before the hub has told its marks, never what is not
+//!   durable, and never above a stream's durable reach;
 //! * answers are acknowledged only in the send half of the step that persists them;
 //! * a hole in a salvaged stream is jumped only once the hub has everything before it, so that
 //!   what is merely late is never taken for lost;
-//! * a stream of lower value gets every fourth turn, so none starves.
+//! * a stream of lower value gets every fourth turn, so none starves;
+//! * a connection on which the hub is silent although something is in flight is given up, so
+//!   that a broker which forgot a subscription is greeted, and subscribed to, anew.
 //!
 //! Not here: bytes on the wire, the store, clocks. Time is monotonic milliseconds, given.
 
@@ -32,6 +34,10 @@ use up::Up;
 /// one that has.
 const TURNS: [StreamId; 4] =
     [StreamId::Escalation, StreamId::Event, StreamId::Escalation, StreamId::Outcome];
+
+/// So many times the stall time without a word of the hub, while something is in flight, and the
+/// connection is given up: two resends went unanswered, and a frame is seldom lost twice.
+const SILENT_STALLS: u64 = 3;
 
 /// Bounds of a session; they depend on the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +75,8 @@ pub struct Held {
     pub acked: u64,
     /// One past the last durable record.
     pub end: u64,
+    /// The hub can have nothing from here on: no record above was ever handed to a connection.
+    pub reach: u64,
 }
 
 /// Something happened.
@@ -117,6 +125,9 @@ pub struct Effects {
 pub enum Persist {
     /// The hub has committed everything below. Need not be durable before the send half.
     Acked(Position),
+    /// The hub may be given everything there is: write that the reach of every stream is its
+    /// end, now and with every commit of this connection.
+    Offer,
     /// Apply these answers and move the answer mark, in one atomic durable write.
     Answers {
         /// The new mark.
@@ -126,8 +137,8 @@ pub enum Persist {
         /// Records in between that this version cannot read, or that the hub no longer has.
         unreadable: u64,
     },
-    /// The hub holds more of this stream than the store: it was restored from an old image,
-    /// and must begin a new epoch.
+    /// The hub holds more of this stream than it can have had from this store, which was
+    /// restored from an old image: it must begin a new epoch.
     RolledBack(Position),
 }
 
@@ -172,9 +183,12 @@ pub enum Closing {
     /// The store began a new epoch, of which the hub must be told.
     #[error("the store began a new epoch")]
     NewEpoch,
-    /// The hub holds more than the store.
-    #[error("the hub holds more than the store, which was restored from an old image")]
+    /// The hub holds more than it can have had from this store.
+    #[error("the hub holds more than it had from this store, which was restored from an old image")]
     RolledBack,
+    /// Something is in flight and the hub says nothing.
+    #[error("the hub said nothing for {0} ms, although records are on their way to it")]
+    Silent(u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +208,9 @@ pub struct Session {
     ups: Vec<Up>,
     answers: Option<Position>,
     turn: usize,
+    stall_ms: u64,
+    /// When something was first sent since the hub last said anything.
+    unanswered_ms: Option<u64>,
     /// Index in `ups` and first record of the range that the shell is reading.
     reading: Option<(usize, u64)>,
 }
@@ -210,6 +227,8 @@ impl Session {
             ups: Vec::new(),
             answers,
             turn: 0,
+            stall_ms: limits.stall_ms_min,
+            unanswered_ms: None,
             reading: None,
         }
     }
@@ -246,6 +265,7 @@ impl Session {
             Event::Durable(held) => self.durable(held, &mut effects),
             Event::Sent { end, bytes } => {
                 if let Some((at, first)) = self.reading.take() {
+                    self.unanswered_ms.get_or_insert(now_ms);
                     self.ups[at].sent(now_ms, first, end, bytes);
                 }
             }
@@ -277,6 +297,7 @@ impl Session {
     }
 
     fn frame(&mut self, now_ms: u64, frame: Frame, effects: &mut Effects) {
+        self.unanswered_ms = None;
         match (self.phase, frame) {
             (Phase::Offline | Phase::Closed, _) => {}
             (Phase::Greeting { since_ms }, Frame::Welcome(welcome)) => {
@@ -303,13 +324,13 @@ impl Session {
             return self.close(Closing::Protocol("a welcome without the answer stream"), effects);
         }
         let round_trip_ms = now_ms.saturating_sub(since_ms);
-        let stall_ms = self.limits.stall_ms_min.max(round_trip_ms.saturating_mul(4));
+        self.stall_ms = self.limits.stall_ms_min.max(round_trip_ms.saturating_mul(4));
         for held in self.held.clone() {
             let find = |p: &&Position| p.stream == held.stream && p.epoch == held.epoch;
             let Some(mark) = welcome.marks.iter().find(find).copied() else {
                 return self.close(Closing::Protocol("a welcome without a mark"), effects);
             };
-            match Up::online(&self.limits, stall_ms, now_ms, held, mark.next) {
+            match Up::online(&self.limits, self.stall_ms, now_ms, held, mark.next) {
                 Some(up) => self.ups.push(up),
                 None => {
                     effects.persist.push(Persist::RolledBack(mark));
@@ -318,6 +339,7 @@ impl Session {
             }
             persist_acked(mark, &(held.acked..mark.next.max(held.acked)), effects);
         }
+        effects.persist.push(Persist::Offer);
         // Another epoch than the one we know: the hub's answers start over.
         if self.answers.is_none_or(|known| known.epoch != welcome.answers.epoch) {
             self.answers = Some(Position { next: 0, ..welcome.answers });
@@ -348,7 +370,7 @@ impl Session {
         if let Some(known) = self.held.iter_mut().find(|known| same(known)) {
             *known = held;
             if let Some(up) = self.ups.iter_mut().find(|up| up.is(held.stream, held.epoch)) {
-                up.durable(held.floor, held.end);
+                up.durable(held);
             }
         } else if self.held.len() < GREETING_STREAMS_MAX && held.end > held.acked {
             match self.phase {
@@ -365,7 +387,13 @@ impl Session {
         {
             self.close(Closing::NoWelcome(self.limits.stall_ms_min), effects);
         }
-        self.ups.iter_mut().for_each(|up| up.tick(now_ms));
+        let mut stalled = false;
+        self.ups.iter_mut().for_each(|up| stalled |= up.tick(now_ms));
+        let silent_ms = self.stall_ms.saturating_mul(SILENT_STALLS);
+        let since_ms = self.unanswered_ms.unwrap_or(now_ms);
+        if stalled && now_ms.saturating_sub(since_ms) >= silent_ms {
+            self.close(Closing::Silent(silent_ms), effects);
+        }
     }
 
     /// Offers the next range, unless one is being read.

@@ -31,6 +31,7 @@ struct Held2 {
     floor: u64,
     acked: u64,
     end: u64,
+    reach: u64,
 }
 
 impl Disk {
@@ -42,6 +43,7 @@ impl Disk {
             floor: held.floor,
             acked: held.acked,
             end: held.end,
+            reach: held.reach,
         })
         .collect()
     }
@@ -83,7 +85,7 @@ impl World {
             disk.streams.insert((stream, NEW), (Held2::default(), BTreeSet::new()));
         }
         let salvaged: BTreeSet<u64> = (0..20).filter(|seq| !holes.contains(seq)).collect();
-        let held = Held2 { floor: 0, acked: 0, end: 20 };
+        let held = Held2 { floor: 0, acked: 0, end: 20, reach: 0 };
         disk.streams.insert((StreamId::Outcome, OLD), (held, salvaged));
         let session = Session::new(LIMITS, disk.held(), None);
         World {
@@ -114,6 +116,9 @@ impl World {
                     self.disk.applied.extend(answers.iter().map(|answer| answer.ticket.seq));
                     self.disk.answers = Some(mark);
                 }
+                Persist::Offer => {
+                    self.disk.streams.values_mut().for_each(|(held, _)| held.reach = held.end);
+                }
                 Persist::RolledBack(mark) => panic!("never rolled back: {mark:?}"),
             }
         }
@@ -128,7 +133,7 @@ impl World {
                 Send::Range(wanted) => {
                     assert!(self.wanted.replace(wanted).is_none(), "one range at a time");
                 }
-                Send::Close(Closing::NoWelcome(_)) => self.cut(),
+                Send::Close(Closing::NoWelcome(_) | Closing::Silent(_)) => self.cut(),
                 Send::Close(why) => panic!("{why}"),
             }
         }
@@ -152,7 +157,7 @@ impl World {
     fn read(&mut self) {
         let Some(wanted) = self.wanted.take() else { return };
         let (held, seqs) = &self.disk.streams[&(wanted.stream, wanted.epoch)];
-        assert!(wanted.end <= held.end, "only what is durable");
+        assert!(wanted.end <= held.reach, "only what is durable and offered");
         let mut records = Vec::new();
         while seqs.contains(&(wanted.first + records.len() as u64))
             && wanted.first + (records.len() as u64) < wanted.end
@@ -178,15 +183,18 @@ impl World {
         let (held, seqs) = self.disk.streams.get_mut(&(stream, NEW)).unwrap();
         seqs.extend(held.end..held.end + count);
         held.end += count;
-        let Held2 { floor, acked, end } = *held;
-        self.step(Event::Durable(Held { stream, epoch: NEW, floor, acked, end }));
+        if self.session.is_online() {
+            held.reach = held.end;
+        }
+        let Held2 { floor, acked, end, reach } = *held;
+        self.step(Event::Durable(Held { stream, epoch: NEW, floor, acked, end, reach }));
     }
 
     fn shed(&mut self, count: u64) {
         let (held, seqs) = self.disk.streams.get_mut(&(StreamId::Outcome, NEW)).unwrap();
         held.floor = (held.floor.max(held.acked) + count).min(held.end);
         held.acked = held.acked.max(held.floor);
-        let Held2 { floor, acked, end } = *held;
+        let Held2 { floor, acked, end, reach } = *held;
         seqs.retain(|seq| *seq >= floor);
         self.step(Event::Durable(Held {
             stream: StreamId::Outcome,
@@ -194,6 +202,7 @@ impl World {
             floor,
             acked,
             end,
+            reach,
         }));
     }
 
@@ -366,7 +375,7 @@ fn online(held: &[Held]) -> Session {
 }
 
 fn held(stream: StreamId, end: u64) -> Held {
-    Held { stream, epoch: NEW, floor: 0, acked: 0, end }
+    Held { stream, epoch: NEW, floor: 0, acked: 0, end, reach: end }
 }
 
 #[test]
@@ -391,8 +400,10 @@ fn the_outcome_stream_gets_its_turn_beside_a_flood_of_escalations() {
 }
 
 #[test]
-fn a_hub_that_knows_more_than_the_store_is_a_roll_back() {
-    let mut session = Session::new(LIMITS, vec![held(StreamId::Outcome, 3)], None);
+fn a_hub_that_knows_more_than_it_was_ever_sent_is_a_roll_back() {
+    // Two records were written since the store was put back to an image with three.
+    let restored = Held { reach: 3, ..held(StreamId::Outcome, 5) };
+    let mut session = Session::new(LIMITS, vec![restored], None);
     session.step(0, Event::Connected { version: "0".into(), at_ms: 0 });
     let mark = Position { stream: StreamId::Outcome, epoch: NEW, next: 4 };
     let answers = Position { stream: StreamId::Answer, epoch: HUB, next: 0 };
@@ -404,14 +415,14 @@ fn a_hub_that_knows_more_than_the_store_is_a_roll_back() {
 
 #[test]
 fn a_hub_restored_from_a_backup_gets_what_is_still_held() {
-    let stream = Held { floor: 2, acked: 9, ..held(StreamId::Outcome, 12) };
+    let stream = Held { floor: 2, acked: 9, reach: 10, ..held(StreamId::Outcome, 12) };
     let mut session = Session::new(LIMITS, vec![stream], None);
     session.step(0, Event::Connected { version: "0".into(), at_ms: 0 });
     let mark = Position { stream: StreamId::Outcome, epoch: NEW, next: 4 };
     let answers = Position { stream: StreamId::Answer, epoch: HUB, next: 0 };
     let welcome = Frame::Welcome(Welcome { at_ms: 0, marks: vec![mark], answers });
     let effects = session.step(1, Event::Frame(welcome));
-    assert_eq!(effects.persist, [], "the store's own mark does not move back");
+    assert_eq!(effects.persist, [Persist::Offer], "the store's own mark does not move back");
     assert!(
         matches!(effects.send[..], [Send::Range(Wanted { first: 4, end: 12, floor: 2, .. })]),
         "{effects:?}"
@@ -464,6 +475,25 @@ fn a_silent_hub_is_left_and_a_new_epoch_greets_again() {
     let other = Held { epoch: Epoch(77), ..held(StreamId::Event, 1) };
     let effects = session.step(9, Event::Durable(other));
     assert_eq!(effects.send, [Send::Close(Closing::NewEpoch)]);
+}
+
+#[test]
+fn a_hub_that_falls_silent_is_left_once_something_is_in_flight() {
+    let mut session = online(&[held(StreamId::Event, 1)]);
+    for at_ms in [500, 5_000] {
+        assert_eq!(session.step(at_ms, Event::Tick), Effects::default(), "nothing is in flight");
+    }
+    session.step(5_000, Event::Sent { end: 1, bytes: 1 });
+    let mut closed = Vec::new();
+    for at_ms in [5_099, 5_100, 5_200, 5_300] {
+        let sent = session.step(at_ms, Event::Tick).send;
+        closed.extend(sent.iter().filter_map(|send| match send {
+            Send::Close(why) => Some((at_ms, why.clone())),
+            Send::Frame(_) | Send::Range(_) => None,
+        }));
+        session.step(at_ms, Event::Sent { end: 1, bytes: 1 });
+    }
+    assert_eq!(closed, [(5_300, Closing::Silent(300))]);
 }
 
 #[test]

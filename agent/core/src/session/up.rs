@@ -18,7 +18,7 @@ pub(super) struct Up {
 }
 
 impl Up {
-    /// `None` if the hub's mark is beyond what is durable.
+    /// `None` if the hub's mark is beyond what it can have had from this store.
     pub(super) fn online(
         limits: &SessionLimits,
         stall_ms: u64,
@@ -26,6 +26,9 @@ impl Up {
         held: Held,
         mark: u64,
     ) -> Option<Up> {
+        if mark > held.reach {
+            return None;
+        }
         let share = match held.stream {
             StreamId::Outcome => 2,
             StreamId::Escalation | StreamId::Event | StreamId::Answer => 4,
@@ -86,17 +89,18 @@ impl Up {
         released
     }
 
-    pub(super) fn durable(&mut self, floor: u64, end: u64) {
-        self.held.end = self.held.end.max(end);
-        self.sender.durable(end);
+    pub(super) fn durable(&mut self, held: Held) {
+        self.held.end = self.held.end.max(held.end);
+        self.sender.durable(held.reach);
         // A floor at or below the mark is only housekeeping of what the hub has.
-        if floor > self.sender.mark() {
-            self.shed(floor);
+        if held.floor > self.sender.mark() {
+            self.shed(held.floor);
         }
     }
 
-    pub(super) fn tick(&mut self, now_ms: u64) {
-        self.sender.tick(now_ms);
+    /// Says whether it went back after a stall.
+    pub(super) fn tick(&mut self, now_ms: u64) -> bool {
+        self.sender.tick(now_ms)
     }
 
     /// An empty batch that tells the hub of a floor when no record is left to carry it.

@@ -1,25 +1,24 @@
-//! Upkeep of generations and tickets, by the writer between commits: sealing, removing what the
+//! Upkeep of generations and tickets, by the engine between commits: sealing, removing what the
 //! hub has, making room, expiring.
 
-use super::core::{Failed, State};
-
+use super::engine::Engine;
 use super::generation::Generation;
-use super::table::Changes;
+use super::medium::{Changes, Notice};
+use super::state::{Failed, State};
 use super::ticket::{Stage, TicketRecord};
 use super::value::Value;
-use super::writer::Writer;
 use super::{StoreError, WhenFull, keys, load};
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::{Loss, LossReason, StreamId};
 
 /// Changes made in one commit of upkeep: bounds memory and the time that others wait.
-const CHANGES_MAX: usize = 256;
+pub(super) const CHANGES_MAX: usize = 256;
 
-impl Writer {
+impl Engine {
     /// Seals the newest generation if it is large, by beginning another.
     pub(super) fn rotate_if_large(&mut self) {
-        let config = &self.core.config;
-        let large = self.core.state().generations.last().is_some_and(|newest| {
+        let config = &self.shared.config;
+        let large = self.shared.state().generations.last().is_some_and(|newest| {
             newest.bytes >= config.generation_bytes_max
                 || newest.records >= config.generation_records_max
         });
@@ -29,18 +28,19 @@ impl Writer {
     }
 
     fn rotate(&mut self) {
-        let number = match self.core.state().generations.last() {
+        let number = match self.shared.state().generations.last() {
             Some(newest) => newest.number + 1,
             None => return,
         };
-        match load::create(&self.queue(), number, &self.meta()) {
+        let meta = self.meta();
+        match load::create(&mut *self.medium, number, &meta) {
             Ok((generation, meta)) => {
-                let mut state = self.core.state_mut();
+                let mut state = self.shared.state_mut();
                 state.meta = meta;
                 state.generations.push(generation);
             }
             // The old one goes on a little; the next commit tries again.
-            Err(error) => tracing::warn!(%error, "no new generation of the store can begin"),
+            Err(error) => self.upkeep_failed("begin a generation", &error),
         }
         self.renew();
     }
@@ -56,26 +56,26 @@ impl Writer {
     }
 
     fn is_oldest_finished(&self) -> bool {
-        let state = self.core.state();
+        let state = self.shared.state();
         let [oldest, _, ..] = &state.generations[..] else { return false };
         let age = state.meta.outcomes.saturating_sub(oldest.outcomes);
-        oldest.is_finished(&state.meta) && age >= self.core.config.retry_window_outcomes
+        oldest.is_finished(&state.meta) && age >= self.shared.config.retry_window_outcomes
     }
 
     /// Drops the oldest generation with what the hub does not have of it, and writes down what
     /// is lost. Escalations and events move on, unless escalations may be dropped too.
     pub(super) fn make_room(&mut self) {
-        if self.core.state().generations.len() == 1 {
+        if self.shared.state().generations.len() == 1 {
             self.rotate();
         }
-        if self.core.state().generations.len() > 1 && self.carry(true) && self.shed() {
+        if self.shared.state().generations.len() > 1 && self.carry(true) && self.shed() {
             self.remove_oldest();
         }
     }
 
     /// Writes the losses and moves the floors; durable before anything is deleted.
     fn shed(&mut self) -> bool {
-        let ends = self.core.state().generations[0].ends.clone();
+        let ends = self.shared.state().generations[0].ends.clone();
         self.renew();
         for ((stream, epoch), end) in ends {
             let dropped = stream == StreamId::Outcome || self.drops_escalations(stream);
@@ -88,14 +88,9 @@ impl Writer {
                 known.floor = end;
                 let reason = LossReason::Shed;
                 let loss = Loss { stream, epoch, first, end, reason };
-                tracing::error!(
-                    stream = stream.name(),
-                    first,
-                    end,
-                    "the store is full: the oldest records are dropped"
-                );
+                self.medium.notice(Notice::Shed { stream: stream.name(), first, end });
                 if let Err(error) = self.draft.loss(loss) {
-                    tracing::error!(%error, "the loss cannot be recorded");
+                    self.upkeep_failed("record a loss", &error);
                     return false;
                 }
             }
@@ -106,7 +101,7 @@ impl Writer {
 
     fn drops_escalations(&self, stream: StreamId) -> bool {
         stream == StreamId::Escalation
-            && self.core.config.escalations_when_full == WhenFull::DropOldest
+            && self.shared.config.escalations_when_full == WhenFull::DropOldest
     }
 
     /// Copies what must outlive the oldest generation into the newest: tickets that are not
@@ -116,7 +111,7 @@ impl Writer {
             if !unfinished {
                 return Ok(());
             }
-            let ends: Vec<_> = self.core.state().generations[0].ends.keys().copied().collect();
+            let ends: Vec<_> = self.shared.state().generations[0].ends.keys().copied().collect();
             ends.into_iter()
                 .filter(|(stream, _)| {
                     *stream != StreamId::Outcome && !self.drops_escalations(*stream)
@@ -138,11 +133,11 @@ impl Writer {
         self.renew();
         let mut from = keys::TICKETS.to_vec();
         loop {
-            let pair = self.core.state().first(0, &from, keys::TICKETS_END)?;
+            let pair = self.shared.state().first(0, &from, keys::TICKETS_END)?;
             let Some((key, bytes)) = pair else { return Ok(()) };
             from = [key.as_slice(), &[0]].concat();
             let parsed = Value::open(&bytes).and_then(|value| TicketRecord::parse(&value));
-            let superseded = is_newer_elsewhere(&self.core.state(), &key)?;
+            let superseded = is_newer_elsewhere(&self.shared.state(), &key)?;
             if let Some((ticket, record)) = parsed.filter(|(_, record)| self.is_wanted(record))
                 && !superseded
             {
@@ -157,19 +152,19 @@ impl Writer {
         match record.stage {
             Stage::Open => true,
             Stage::Answered => record.deadline_ms > self.now_ms(),
-            Stage::Delivered | Stage::Expired => false,
+            Stage::Delivered | Stage::Expired | Stage::GivenUp => false,
         }
     }
 
     fn carry_records(&mut self, stream: StreamId, epoch: Epoch) -> Result<(), Failed> {
-        let acked = self.core.state().meta.acked(stream, epoch);
+        let acked = self.shared.state().meta.acked(stream, epoch);
         if acked == u64::MAX {
             return Ok(());
         }
         let mut from = keys::record(stream, epoch, acked);
         let to = keys::record(stream, epoch, u64::MAX);
         loop {
-            let pair = self.core.state().first(0, &from, &to)?;
+            let pair = self.shared.state().first(0, &from, &to)?;
             let Some((key, sealed)) = pair else { return Ok(()) };
             from = [key.as_slice(), &[0]].concat();
             if let Some(seq) = keys::parse_seq(&key) {
@@ -189,7 +184,7 @@ impl Writer {
 
     /// The floor is durable before the files go: an empty queue never restarts at zero.
     fn remove_oldest(&mut self) -> bool {
-        let ends = self.core.state().generations[0].ends.clone();
+        let ends = self.shared.state().generations[0].ends.clone();
         self.renew();
         for ((stream, epoch), end) in ends {
             if let Some(known) = self.draft.meta.stream_mut(stream, epoch) {
@@ -200,9 +195,9 @@ impl Writer {
         if !self.commit() {
             return false;
         }
-        let oldest: Generation = self.core.state_mut().generations.remove(0);
-        if let Err(error) = load::remove(oldest) {
-            tracing::warn!(%error, "a finished generation cannot be removed");
+        let oldest: Generation = self.shared.state_mut().generations.remove(0);
+        if let Err(error) = load::remove(&mut *self.medium, oldest) {
+            self.upkeep_failed("remove a finished generation", &error);
         }
         true
     }
@@ -211,12 +206,12 @@ impl Writer {
     pub(super) fn expire(&mut self) -> Result<(), Failed> {
         self.renew();
         let to = keys::deadlines_after(self.now_ms());
-        let count = self.core.state().generations.len();
+        let count = self.shared.state().generations.len();
         for at in 0..count {
             let mut over: Vec<Vec<u8>> = Vec::new();
             let mut from = keys::DEADLINES.to_vec();
             while over.len() < CHANGES_MAX {
-                let pair = self.core.state().first(at, &from, &to)?;
+                let pair = self.shared.state().first(at, &from, &to)?;
                 let Some((key, _)) = pair else { break };
                 from = [key.as_slice(), &[0]].concat();
                 if let Some((_, ticket)) = keys::parse_deadline(&key) {
@@ -228,7 +223,7 @@ impl Writer {
             if over.is_empty() || !self.commit() {
                 continue;
             }
-            let state = self.core.state();
+            let state = self.shared.state();
             let Some(generation) = state.generations.get(at) else { continue };
             let changes = Changes { put: Vec::new(), remove: over };
             let removed = generation.table.commit(changes);
@@ -238,16 +233,15 @@ impl Writer {
     }
 
     fn expire_one(&mut self, ticket: Ticket) -> Result<(), Failed> {
-        let core = self.core.clone();
-        if self.draft.expire(&core.state(), ticket)? {
-            tracing::warn!(%ticket, "an escalation expired without an answer");
+        if self.draft.expire(&self.shared.state(), ticket)? {
+            self.medium.notice(Notice::Expired(ticket));
         }
         Ok(())
     }
 
     /// The end of the shortest time to live.
     pub(super) fn next_deadline_ms(&self) -> Option<u64> {
-        let state = self.core.state();
+        let state = self.shared.state();
         (0..state.generations.len())
             .filter_map(|at| {
                 let first = state.first(at, keys::DEADLINES, keys::DEADLINES_END);

@@ -2,7 +2,7 @@
 
 use super::types::{CallerKey, Kept};
 use super::value::{Kind, Value};
-use landfall_agent_core::reply::Reply;
+use crate::reply::Reply;
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::Answer;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,8 @@ pub(super) enum Stage {
     Expired,
     Answered,
     Delivered,
+    /// Its name means another question at the hub, see `rollback`: no answer can be right.
+    GivenUp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

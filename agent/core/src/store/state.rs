@@ -1,20 +1,23 @@
-//! The open store as its readers see it. Only the writer thread changes it.
+//! The open store as its readers see it. Only the engine changes it.
 
 use super::config::StoreConfig;
 use super::generation::Generation;
 use super::keys;
+use super::medium::{Pair, TableError};
 use super::meta::Meta;
-use super::table::{Pair, TableError};
 use super::ticket::{RetryRecord, Stage, TicketRecord};
-use super::types::{CallerKey, Chunk, Kept, Recall, StoreStatus, TicketState, TicketStatus};
+use super::types::{
+    CallerKey, Chunk, Kept, Recall, StoreStatus, StreamStatus, TicketState, TicketStatus,
+};
 use super::value::{Kind, Value};
 use super::{BALLAST_BYTES, StoreError};
+use crate::session::Held;
+use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::{Record, StreamId};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use tokio::sync::watch;
 
 /// Tickets looked at for one list: those that are over lie among the others, and a list must
 /// not take longer the longer a store has been in use.
@@ -46,27 +49,21 @@ pub(super) struct State {
     pub(super) lost: u64,
 }
 
-/// What every handle and the writer share.
-pub(super) struct Core {
-    pub(super) dir: PathBuf,
+/// The open store, to read from; shared by every handle and the engine.
+pub struct Shared {
     pub(super) config: StoreConfig,
     state: RwLock<State>,
-    /// How far the current connection has sent escalations, for the state of tickets.
+    /// How far each stream was handed to connections, for the state of tickets.
     sent: Mutex<BTreeMap<Epoch, u64>>,
-    pub(super) durable: watch::Sender<u64>,
-    pub(super) tickets: watch::Sender<u64>,
+    /// There is a connection: what is written may be sent.
+    offering: AtomicBool,
 }
 
-impl Core {
-    pub(super) fn new(dir: PathBuf, config: StoreConfig, state: State) -> Core {
-        Core {
-            dir,
-            config,
-            state: RwLock::new(state),
-            sent: Mutex::new(BTreeMap::new()),
-            durable: watch::Sender::new(0),
-            tickets: watch::Sender::new(0),
-        }
+impl Shared {
+    pub(super) fn new(config: StoreConfig, state: State) -> Shared {
+        let sent = Mutex::new(BTreeMap::new());
+        let offering = AtomicBool::new(false);
+        Shared { config, state: RwLock::new(state), sent, offering }
     }
 
     /// A panic under the lock cannot leave the state half-changed: it is changed by whole
@@ -79,18 +76,54 @@ impl Core {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn sent(&self, epoch: Epoch, end: u64) {
+    /// Records below `end` were handed to a connection. Says whether a ticket's state changed
+    /// by it.
+    pub fn sent(&self, end: Position) -> bool {
+        if end.stream != StreamId::Escalation {
+            return false;
+        }
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         // A going back after a stall does not unsend.
-        let known = sent.entry(epoch).or_default();
-        if end > *known {
-            *known = end;
-            drop(sent);
-            self.tickets.send_modify(|count| *count += 1);
-        }
+        let known = sent.entry(end.epoch).or_default();
+        let more = end.next > *known;
+        *known = end.next.max(*known);
+        more
     }
 
-    pub(super) fn status(&self) -> StoreStatus {
+    /// There is no connection any more: what is written from now on stays here.
+    pub fn withdraw(&self) {
+        self.offering.store(false, Ordering::Release);
+    }
+
+    pub(super) fn offer(&self) {
+        self.offering.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_offering(&self) -> bool {
+        self.offering.load(Ordering::Acquire)
+    }
+
+    /// Every stream that the hub should hear of.
+    pub fn streams(&self) -> Vec<StreamStatus> {
+        self.state().meta.streams.clone()
+    }
+
+    /// The same, for a session.
+    pub fn held(&self) -> Vec<Held> {
+        let held = self.streams().into_iter().map(|s| {
+            let StreamStatus { stream, epoch, floor, acked, end, reach } = s;
+            Held { stream, epoch, floor, acked, end, reach }
+        });
+        held.collect()
+    }
+
+    /// How far the hub's answers are applied.
+    pub fn answers(&self) -> Option<Position> {
+        self.state().meta.answers
+    }
+
+    /// The store at a glance.
+    pub fn status(&self) -> StoreStatus {
         let state = self.state();
         let refusing = match &state.health {
             Health::Writable => state.full(&self.config).map(|error| error.to_string()),
@@ -111,7 +144,11 @@ impl Core {
         }
     }
 
-    pub(super) fn ticket_status(&self, ticket: Ticket) -> Result<Option<TicketStatus>, Failed> {
+    /// Where an escalation stands; `None` if it is not known (any more).
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn ticket_status(&self, ticket: Ticket) -> Result<Option<TicketStatus>, Failed> {
         let state = self.state();
         state.check_open()?;
         let Some(record) = state.ticket(ticket)? else { return Ok(None) };
@@ -119,7 +156,10 @@ impl Core {
     }
 
     /// Open and answered tickets, newest first.
-    pub(super) fn ticket_list(&self, max: usize) -> Result<Vec<TicketStatus>, Failed> {
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn ticket_list(&self, max: usize) -> Result<Vec<TicketStatus>, Failed> {
         let state = self.state();
         state.check_open()?;
         let mut found: BTreeMap<(Epoch, u64), TicketStatus> = BTreeMap::new();
@@ -156,12 +196,16 @@ impl Core {
             Stage::Open => TicketState::Queued,
             Stage::Answered => TicketState::Answered,
             Stage::Delivered => TicketState::Delivered,
-            Stage::Expired => TicketState::Expired,
+            Stage::Expired | Stage::GivenUp => TicketState::Expired,
         };
         TicketStatus { ticket, state, answer: record.answer }
     }
 
-    pub(super) fn recall(&self, key: &CallerKey) -> Result<Recall, Failed> {
+    /// Looks a caller's request up.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn recall(&self, key: &CallerKey) -> Result<Recall, Failed> {
         let state = self.state();
         state.check_open()?;
         Ok(match state.retry(key)? {
@@ -173,7 +217,12 @@ impl Core {
         })
     }
 
-    pub(super) fn read(
+    /// Consecutive durable records of `first..end`, at least one if `first` is held, at most
+    /// `bytes_max` beyond that.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn read(
         &self,
         stream: StreamId,
         epoch: Epoch,
@@ -203,8 +252,10 @@ impl Core {
 
 /// Why reading failed: the store as such, or one generation of it.
 #[derive(Debug)]
-pub(super) enum Failed {
+pub enum Failed {
+    /// The store is closed.
     Store(StoreError),
+    /// This generation failed; [`super::Op::Suspect`] has a damaged one set aside.
     Generation(u64, TableError),
 }
 
@@ -296,7 +347,6 @@ impl State {
             if let Some(value) = value {
                 return Ok(Some((value.seq, value.payload.to_vec())));
             }
-            tracing::error!(stream = stream.name(), epoch = %epoch, seq = keys::parse_seq(&key), "a stored record is unreadable");
             from = [key.as_slice(), &[0]].concat();
         }
     }

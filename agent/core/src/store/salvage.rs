@@ -1,20 +1,15 @@
 //! Reading what is left of a damaged file.
 
+use super::StoreError;
 use super::keys;
+use super::medium::{Medium, Table, TableError};
 use super::meta::Meta;
-use super::table::{Table, TableError};
 use super::ticket::{RetryRecord, TicketRecord};
 use super::types::StreamStatus;
-use super::value::{Kind, VALUE_BYTES_MAX, Value, carve};
+use super::value::{Kind, Value, carve};
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::StreamId;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
-
-/// Read at once: bounds memory, however large the file.
-const PIECE_BYTES: usize = 4 << 20;
 
 /// What a first look at damaged files finds.
 #[derive(Debug, Default)]
@@ -41,17 +36,31 @@ impl Find {
     pub(super) fn extend_streams(&self, meta: &mut Meta, from_scratch: bool) {
         for (&(stream, epoch), &(first, end)) in &self.ends {
             if let Some(known) = meta.stream_mut(stream, epoch) {
-                known.end = known.end.max(end);
+                if end > known.end {
+                    // The meta is older than the records: whether they were sent is not known.
+                    (known.end, known.reach) = (end, end);
+                }
             } else if from_scratch {
-                meta.streams.push(StreamStatus { stream, epoch, floor: first, acked: first, end });
+                meta.streams.push(StreamStatus {
+                    stream,
+                    epoch,
+                    floor: first,
+                    acked: first,
+                    end,
+                    reach: end,
+                });
             }
         }
     }
 }
 
 /// Looks through a file for meta values, tickets and the extent of streams.
-pub(super) fn survey(path: &Path, find: &mut Find) -> io::Result<()> {
-    each(path, &mut |value| match value.kind {
+pub(super) fn survey(
+    medium: &mut dyn Medium,
+    number: u64,
+    find: &mut Find,
+) -> Result<(), StoreError> {
+    each(medium, number, &mut |value| match value.kind {
         Kind::Record(stream) => {
             let (first, end) =
                 find.ends.entry((stream, value.epoch)).or_insert((value.seq, value.seq));
@@ -78,11 +87,12 @@ pub(super) fn survey(path: &Path, find: &mut Find) -> io::Result<()> {
 
 /// The records that the hub does not have yet, sealed as they were.
 pub(super) fn records(
-    path: &Path,
+    medium: &mut dyn Medium,
+    number: u64,
     meta: &Meta,
     each_record: &mut dyn FnMut(StreamId, &Value<'_>, Vec<u8>),
-) -> io::Result<()> {
-    each(path, &mut |value| {
+) -> Result<(), StoreError> {
+    each(medium, number, &mut |value| {
         if let Kind::Record(stream) = value.kind
             && value.seq >= meta.acked(stream, value.epoch)
             && let Some(sealed) = value.seal()
@@ -93,8 +103,12 @@ pub(super) fn records(
 }
 
 /// What was replied to callers' own ids: key and sealed value.
-pub(super) fn retries(path: &Path, each_retry: &mut dyn FnMut(Vec<u8>, Vec<u8>)) -> io::Result<()> {
-    each(path, &mut |value| {
+pub(super) fn retries(
+    medium: &mut dyn Medium,
+    number: u64,
+    each_retry: &mut dyn FnMut(Vec<u8>, Vec<u8>),
+) -> Result<(), StoreError> {
+    each(medium, number, &mut |value| {
         if let Some((key, _)) = RetryRecord::parse(value)
             && let Some(sealed) = value.seal()
         {
@@ -113,41 +127,11 @@ pub(super) fn count(table: &dyn Table, mut from: Vec<u8>, to: &[u8]) -> Result<u
     Ok(count)
 }
 
-fn each(path: &Path, visit: &mut dyn FnMut(&Value<'_>)) -> io::Result<()> {
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file?,
-    };
-    let mut piece = Vec::with_capacity(PIECE_BYTES + VALUE_BYTES_MAX);
-    loop {
-        let read = file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
-        carve(&piece).for_each(|value| visit(&value));
-        if read == 0 {
-            return Ok(());
-        }
-        // A value may be cut by the end of the piece; whole ones are seen twice, which is
-        // harmless.
-        piece.drain(..piece.len().saturating_sub(VALUE_BYTES_MAX));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_across_the_edge_of_a_piece_are_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("db");
-        let mut raw = vec![0_u8; PIECE_BYTES - 50];
-        for seq in 0..3 {
-            let kind = Kind::Record(StreamId::Event);
-            let value = Value { kind, epoch: Epoch(1), seq, payload: &[1; 60] };
-            raw.extend(value.seal().unwrap());
-        }
-        std::fs::write(&path, raw).unwrap();
-        let mut find = Find::default();
-        survey(&path, &mut find).unwrap();
-        assert_eq!(find.ends[&(StreamId::Event, Epoch(1))], (0, 3));
-    }
+fn each(
+    medium: &mut dyn Medium,
+    number: u64,
+    visit: &mut dyn FnMut(&Value<'_>),
+) -> Result<(), StoreError> {
+    // A value that two pieces hold is seen twice, which is harmless.
+    medium.raw(number, &mut |piece| carve(piece).for_each(|value| visit(&value)))
 }

@@ -18,7 +18,7 @@ use landfall_wire::limits::RECORD_BYTES_MAX;
 use landfall_wire::record::StreamId;
 
 /// Largest value in bytes.
-pub(super) const VALUE_BYTES_MAX: usize = 4096;
+pub const VALUE_BYTES_MAX: usize = 4096;
 
 const MAGIC: &[u8; 4] = b"LFv1";
 const HEADER_BYTES: usize = 29;

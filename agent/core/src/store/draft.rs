@@ -1,16 +1,16 @@
 //! A commit in the making: changes, the positions after it, and who waits for it.
 
 use super::StoreError;
-use super::core::{Failed, State, seal_record};
 use super::keys;
+use super::medium::Changes;
 use super::meta::Meta;
-use super::table::Changes;
+use super::state::{Failed, State, seal_record};
 use super::ticket::{RetryRecord, Stage, TicketRecord};
 use super::types::{CallerKey, Committed, Kept};
-use landfall_agent_core::task::Entry;
+use crate::task::Entry;
 use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, Ticket};
-use landfall_wire::record::{Answer, Event, Loss, LossReason, Record, StreamId, Verdict};
+use landfall_wire::record::{Answer, Event, Loss, Record, StreamId, Verdict};
 use std::collections::BTreeMap;
 
 /// Told how the commit went.
@@ -189,27 +189,18 @@ impl Draft {
         Ok(())
     }
 
-    /// The hub holds more of a stream than this store: what is new here under numbers that the
-    /// hub has seen cannot be told apart, so it is given up, and a new epoch begins.
-    pub(super) fn rolled_back(&mut self, hub: Position) -> Result<(), StoreError> {
-        let Some(stream) = self.meta.stream_mut(hub.stream, hub.epoch) else { return Ok(()) };
-        let (acked, end) = (stream.acked, stream.end);
-        stream.acked = end;
-        if hub.epoch == self.meta.epoch {
-            self.meta.begin_epoch()?;
-        }
-        let detail = format!(
-            "the store was restored from an old image: the hub has {} records of stream {}, \
-             the store has {end}",
-            hub.next,
-            hub.stream.name()
-        );
-        let old = Some(hub.epoch);
-        self.event(Record::Event(Event::StoreReplaced { old, salvaged: 0, detail }))?;
-        if acked < end {
-            let Position { stream, epoch, .. } = hub;
-            let reason = LossReason::Damaged;
-            self.loss(Loss { stream, epoch, first: acked, end, reason })?;
+    /// The hub may be given everything that this commit writes.
+    pub(super) fn offer(&mut self) {
+        self.moved |= self.meta.offer();
+    }
+
+    /// The ticket's name means another question at the hub: nobody will answer this one.
+    pub(super) fn give_ticket_up(&mut self, state: &State, ticket: Ticket) -> Result<(), Failed> {
+        if let Some(known) = self.ticket(state, ticket)?
+            && matches!(known.stage, Stage::Open | Stage::Expired)
+        {
+            self.closed += u64::from(known.stage == Stage::Open);
+            self.put_ticket(ticket, TicketRecord { stage: Stage::GivenUp, ..known });
         }
         Ok(())
     }
@@ -252,10 +243,7 @@ impl Draft {
 
     fn put_ticket(&mut self, ticket: Ticket, record: TicketRecord) {
         // An answer is at most a record of 4,000 bytes, and the rest takes 40.
-        let Some(value) = record.seal(ticket) else {
-            tracing::error!(%ticket, "an answer is too large to keep");
-            return;
-        };
+        let Some(value) = record.seal(ticket) else { return };
         self.changes.put.push((keys::ticket(ticket), value));
         self.tickets.insert(ticket, record);
         self.tickets_changed = true;

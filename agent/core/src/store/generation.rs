@@ -1,17 +1,15 @@
-//! One generation: a table of its own under `q/<n>`, sealed when it is large, removed when the
-//! hub has all of it.
+//! One generation: a table of its own, sealed when it is large, removed when the hub has all
+//! of it.
 
 use super::keys;
+use super::medium::{Medium, Table, TableError};
 use super::meta::Meta;
-use super::table::{SledTable, Table, TableError};
 use landfall_wire::id::Epoch;
 use landfall_wire::record::StreamId;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 pub(super) struct Generation {
     pub(super) number: u64,
-    pub(super) dir: PathBuf,
     pub(super) table: Box<dyn Table>,
     /// One past the last record of each stream in it.
     pub(super) ends: BTreeMap<(StreamId, Epoch), u64>,
@@ -24,12 +22,11 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    pub(super) fn open(queue: &Path, number: u64) -> Result<Generation, TableError> {
-        let dir = queue.join(number.to_string());
-        let table: Box<dyn Table> = Box::new(SledTable::open(&dir)?);
+    pub(super) fn open(medium: &mut dyn Medium, number: u64) -> Result<Generation, TableError> {
+        let table = medium.open(number)?;
         let bytes = table.bytes();
         let ends = BTreeMap::new();
-        Ok(Generation { number, dir, table, ends, records: 0, outcomes: 0, bytes })
+        Ok(Generation { number, table, ends, records: 0, outcomes: 0, bytes })
     }
 
     /// Looks up where its streams end.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Why an operation of the store failed. Nothing that was acknowledged before is affected.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the store open.
     #[error("the store in {} is in use by another process", dir.display())]

@@ -1,6 +1,6 @@
 //! What goes into the store and what comes out.
 
-use landfall_agent_core::reply::Reply;
+use crate::reply::Reply;
 use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, ShortDigest, TaskName, Ticket};
 use landfall_wire::record::{Answer, StreamId};
@@ -84,7 +84,7 @@ pub struct TicketStatus {
     pub answer: Option<Answer>,
 }
 
-/// One stream of one epoch: `floor <= acked <= end`.
+/// One stream of one epoch: `floor <= acked <= reach <= end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamStatus {
     /// Which stream.
@@ -97,6 +97,10 @@ pub struct StreamStatus {
     pub acked: u64,
     /// One past the last durable record.
     pub end: u64,
+    /// The hub can have nothing from here on: no record above was ever handed to a connection.
+    /// Written beside the others, see `meta`.
+    #[serde(skip)]
+    pub reach: u64,
 }
 
 impl StreamStatus {

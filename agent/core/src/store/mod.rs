@@ -1,0 +1,55 @@
+//! The device's durable store: streams of records for the hub, tickets, and what was replied to
+//! callers, on a [`Medium`] that a shell provides (sled on a device, memory with faults in the
+//! simulator).
+//!
+//! A generation is one [`Table`]; the newest is written to, the oldest removed when it is
+//! finished. [`Engine`] is the one that writes; [`Shared`] is for everyone who reads.
+//!
+//! Invariants, as long as a table's commit is atomic and durable:
+//! * what was acknowledged is durable. A decision, its escalation, its ticket and its retry key
+//!   are one atomic write; so are answers with the mark that they reach;
+//! * a sequence number of an epoch is used once. Every commit writes the positions, and an
+//!   acknowledged floor is durable before what lies below it is deleted;
+//! * deleted is only what the hub has, or what a loss record tells of;
+//! * damage is never fatal: what is damaged is set aside, what can be read is delivered under
+//!   its old epoch and number, new records get a new epoch, and the hub is told (see `load`);
+//! * a store restored from an old image loses nothing that was written since: those records go
+//!   on in a new epoch (see `rollback`);
+//! * after a failed write nothing is written until the tables were opened again;
+//! * memory is bounded by the number of generations, not by the backlog;
+//! * a time to live counts the time this store was open, never the wall clock.
+//!
+//! Not here: files, threads, clocks, randomness; what a record means, and when to send it.
+
+mod config;
+mod draft;
+mod engine;
+mod error;
+mod generation;
+mod keys;
+mod load;
+mod medium;
+mod meta;
+mod ops;
+mod rollback;
+mod salvage;
+mod state;
+mod ticket;
+mod types;
+mod upkeep;
+mod value;
+
+pub use config::{
+    BALLAST_BYTES, BYTES_MIN, CACHE_BYTES, GENERATION_BYTES_MAX, GENERATION_RECORDS_MAX,
+    GROUP_RECORDS_MAX, GROUP_WAIT, RESERVE_BYTES, RETRY_WINDOW_OUTCOMES, StoreConfig, WhenFull,
+};
+pub use engine::{Engine, News};
+pub use error::StoreError;
+pub use medium::{Changes, Medium, Notice, Pair, Table, TableError};
+pub use ops::{Op, Reply};
+pub use state::{Failed, Shared};
+pub use types::{
+    CallerKey, Chunk, Committed, Kept, Opened, Recall, StoreStatus, StreamStatus, TicketState,
+    TicketStatus,
+};
+pub use value::VALUE_BYTES_MAX;

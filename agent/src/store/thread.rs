@@ -1,0 +1,87 @@
+//! The one thread that writes: it gathers requests into groups, and lets the engine of
+//! `landfall-agent-core` commit and answer them.
+
+use landfall_agent_core::store::{Engine, GROUP_RECORDS_MAX, GROUP_WAIT, News, Op, Reply};
+use std::fs::File;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+pub(super) struct Writer {
+    engine: Engine,
+    durable: watch::Sender<u64>,
+    tickets: watch::Sender<u64>,
+    started: Instant,
+    /// Held while the store is open, so that no second process opens it.
+    _lock: File,
+}
+
+impl Writer {
+    /// `started` is where the engine's milliseconds count from.
+    pub(super) fn new(
+        engine: Engine,
+        durable: watch::Sender<u64>,
+        tickets: watch::Sender<u64>,
+        started: Instant,
+        lock: File,
+    ) -> Writer {
+        Writer { engine, durable, tickets, started, _lock: lock }
+    }
+
+    pub(super) fn run(mut self, ops: &Receiver<Op>) {
+        loop {
+            if self.now_ms() >= self.engine.housekeep_at_ms() {
+                self.engine.housekeep(self.now_ms());
+                self.tell();
+            }
+            let pause_ms = self.engine.housekeep_at_ms().saturating_sub(self.now_ms());
+            match ops.recv_timeout(Duration::from_millis(pause_ms)) {
+                Ok(first) => {
+                    let close = self.engine.process(self.now_ms(), gather(first, ops));
+                    self.tell();
+                    if let Some(reply) = close {
+                        return self.close(reply);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.engine.stop(self.now_ms()),
+            }
+        }
+    }
+
+    fn close(mut self, reply: Reply<()>) {
+        self.engine.stop(self.now_ms());
+        self.tell();
+        // The lock is released before whoever closes hears of it.
+        drop(self);
+        reply(Ok(()));
+    }
+
+    fn tell(&mut self) {
+        let News { durable, tickets } = self.engine.take_news();
+        if durable {
+            self.durable.send_modify(|count| *count += 1);
+        }
+        if tickets {
+            self.tickets.send_modify(|count| *count += 1);
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Takes what else waits; unless someone is in a hurry, waits a little for more.
+fn gather(first: Op, ops: &Receiver<Op>) -> Vec<Op> {
+    let until = Instant::now() + GROUP_WAIT;
+    let mut urgent = first.is_urgent();
+    let mut group = vec![first];
+    while group.len() < GROUP_RECORDS_MAX {
+        let left = until.saturating_duration_since(Instant::now());
+        let Ok(op) = ops.recv_timeout(if urgent { Duration::ZERO } else { left }) else { break };
+        urgent |= op.is_urgent();
+        group.push(op);
+    }
+    group
+}

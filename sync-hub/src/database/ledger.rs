@@ -1,0 +1,459 @@
+//! One device's part of a transaction, in SQL. What is done with it is decided in
+//! [`landfall_hub_core::ledger`].
+
+use super::{number, queries, signed, unsigned, views};
+use landfall_hub_core::desk::State;
+use landfall_hub_core::ledger::{Answers, Asked, Ingested, Ledger, Lost, Place};
+use landfall_wire::frame::Position;
+use landfall_wire::id::{Epoch, Ticket};
+use landfall_wire::record::{Answer, Escalation, Event, Loss, Outcome, Record, StreamId, Verdict};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::{Value, json};
+
+/// A transaction on the rows of one device.
+pub(super) struct SqlLedger<'a> {
+    tx: &'a Connection,
+    device: i64,
+    now_ms: i64,
+    totals: Totals,
+}
+
+/// Counts of one batch, for the device's row.
+#[derive(Debug, Default)]
+struct Totals {
+    outcomes: u64,
+    caller_ids: u64,
+}
+
+impl<'a> SqlLedger<'a> {
+    pub(super) fn new(tx: &'a Connection, device: i64, now_ms: u64) -> SqlLedger<'a> {
+        SqlLedger { tx, device, now_ms: number(now_ms), totals: Totals::default() }
+    }
+
+    /// Adds a batch to the device's counts.
+    pub(super) fn count(&self, done: &Ingested) -> rusqlite::Result<()> {
+        self.tx
+            .prepare_cached(
+                "UPDATE device SET contact_ms = ?2, frames_received = frames_received + 1,
+                     records_applied = records_applied + ?3,
+                     records_repeated = records_repeated + ?4,
+                     outcomes = outcomes + ?5, caller_ids = caller_ids + ?6
+                 WHERE id = ?1",
+            )?
+            .execute(params![
+                self.device,
+                self.now_ms,
+                number(done.applied),
+                number(done.repeated),
+                number(self.totals.outcomes),
+                number(self.totals.caller_ids),
+            ])
+            .map(drop)
+    }
+}
+
+impl Ledger for SqlLedger<'_> {
+    type Error = rusqlite::Error;
+
+    fn mark(&mut self, stream: StreamId, epoch: Epoch) -> rusqlite::Result<Option<u64>> {
+        self.tx
+            .prepare_cached(
+                "SELECT mark FROM mark WHERE device = ?1 AND epoch = ?2 AND stream = ?3",
+            )?
+            .query_row(params![self.device, signed(epoch.0), stream.name()], |row| row.get(0))
+            .optional()
+            .map(|mark| mark.map(unsigned))
+    }
+
+    fn set_mark(&mut self, mark: Position) -> rusqlite::Result<()> {
+        self.tx
+            .prepare_cached(
+                "INSERT INTO mark (device, epoch, stream, mark, device_end)
+                 VALUES (?1, ?2, ?3, ?4, ?4)
+                 ON CONFLICT (device, epoch, stream) DO UPDATE
+                 SET mark = excluded.mark, device_end = max(device_end, excluded.mark)",
+            )?
+            .execute(params![
+                self.device,
+                signed(mark.epoch.0),
+                mark.stream.name(),
+                number(mark.next)
+            ])
+            .map(drop)
+    }
+
+    fn note_end(&mut self, end: Position) -> rusqlite::Result<()> {
+        self.tx
+            .prepare_cached(
+                "INSERT INTO mark (device, epoch, stream, mark, device_end)
+                 VALUES (?1, ?2, ?3, 0, ?4)
+                 ON CONFLICT (device, epoch, stream) DO UPDATE SET device_end = excluded.device_end",
+            )?
+            .execute(params![self.device, signed(end.epoch.0), end.stream.name(), number(end.next)])
+            .map(drop)
+    }
+
+    fn other_epochs(&mut self, epoch: Epoch) -> rusqlite::Result<usize> {
+        self.tx
+            .prepare_cached(
+                "SELECT count(DISTINCT epoch) FROM mark WHERE device = ?1 AND epoch <> ?2",
+            )?
+            .query_row(params![self.device, signed(epoch.0)], |row| row.get::<_, i64>(0))
+            .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    fn outcome(&mut self, place: Place, outcome: &Outcome) -> rusqlite::Result<()> {
+        let task = outcome.task.as_str();
+        if let Some(caller_id) = &outcome.caller_id {
+            let known: bool = self
+                .tx
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM outcome
+                     WHERE device = ?1 AND task = ?2 AND caller_id = ?3)",
+                )?
+                .query_row(params![self.device, task, caller_id], |row| row.get(0))?;
+            self.totals.caller_ids += u64::from(!known);
+        }
+        let (status, reason, ticket_seq) = match &outcome.verdict {
+            Verdict::Answered => ("answered", None, None),
+            Verdict::Refused => ("refused", None, None),
+            Verdict::Escalated { reason, seq } => {
+                ("escalated", Some(views::reason(reason)), Some(signed(*seq)))
+            }
+        };
+        let (mechanism, mechanism_name) = views::mechanism(&outcome.mechanism);
+        let (text, text_bytes) = views::text(outcome.text.as_ref());
+        let inserted = self
+            .tx
+            .prepare_cached(
+                "INSERT INTO outcome (device, epoch, seq, received_ms, task, caller_id, at_ms,
+                     mechanism, mechanism_name, status, reason, escalation_seq, decision,
+                     confidence_bp, package, config, decide_us, read, fields_left_out, text,
+                     text_bytes, masking, meta)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                     ?18, ?19, ?20, ?21, ?22, ?23)
+                 ON CONFLICT (device, epoch, seq) DO NOTHING",
+            )?
+            .execute(params![
+                self.device,
+                signed(place.epoch.0),
+                number(place.seq),
+                self.now_ms,
+                task,
+                outcome.caller_id,
+                number(outcome.at_ms),
+                mechanism,
+                mechanism_name,
+                status,
+                reason,
+                ticket_seq,
+                outcome.decision.as_ref().map(|decision| views::decision(decision).to_string()),
+                outcome.confidence.basis_points(),
+                outcome.package.to_string(),
+                outcome.config.to_string(),
+                outcome.decide_us,
+                outcome.read.as_ref().map(|read| views::read(read).to_string()),
+                outcome.fields_left_out,
+                text,
+                text_bytes,
+                outcome.masking.map(views::masking),
+                views::meta(&outcome.meta).to_string(),
+            ])?;
+        self.totals.outcomes += inserted as u64;
+        Ok(())
+    }
+
+    fn escalation(
+        &mut self,
+        place: Place,
+        escalation: &Escalation,
+        state: State,
+    ) -> rusqlite::Result<()> {
+        let candidates: Vec<Value> = escalation
+            .candidates
+            .iter()
+            .map(|(label, confidence)| {
+                json!({ "label": label, "confidence": views::probability(*confidence) })
+            })
+            .collect();
+        let (text, text_bytes) = views::text(escalation.text.as_ref());
+        self.tx.prepare_cached(
+            "INSERT INTO escalation (device, epoch, seq, received_ms, outcome_seq, task, at_ms, reason,
+                 text, text_bytes, provisional, candidates, meta, ttl_secs, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+             ON CONFLICT (device, epoch, seq) DO NOTHING",
+        )?
+        .execute(params![
+            self.device,
+            signed(place.epoch.0),
+            number(place.seq),
+            self.now_ms,
+            signed(escalation.outcome_seq),
+            escalation.task.as_str(),
+            number(escalation.at_ms),
+            views::reason(&escalation.reason),
+            text,
+            text_bytes,
+            escalation.provisional.as_ref().map(|decision| views::decision(decision).to_string()),
+            json!(candidates).to_string(),
+            views::meta(&escalation.meta).to_string(),
+            escalation.ttl_secs,
+            state.name(),
+        ])
+        .map(drop)
+    }
+
+    fn event(&mut self, place: Place, event: &Event) -> rusqlite::Result<()> {
+        let (kind, detail) = match event {
+            Event::Started { at_ms, version, config } => {
+                self.tx
+                    .prepare_cached("UPDATE device SET version = ?2, config = ?3 WHERE id = ?1")?
+                    .execute(params![self.device, version, config.to_string()])?;
+                let at = views::time(number(*at_ms));
+                let config = config.to_string();
+                ("started", json!({ "at": at, "version": version, "config": config }))
+            }
+            Event::Task { task, kind, labels, package } => {
+                let kind = views::kind_name(*kind);
+                self.tx
+                    .prepare_cached(
+                        "INSERT INTO task (device, task, kind, labels, package)
+                     VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT (device, task) DO UPDATE SET kind = excluded.kind,
+                         labels = excluded.labels, package = excluded.package",
+                    )?
+                    .execute(params![
+                        self.device,
+                        task.as_str(),
+                        kind,
+                        json!(labels).to_string(),
+                        package
+                    ])?;
+                ("task", json!({ "task": task, "kind": kind, "package": package }))
+            }
+            Event::StoreReplaced { old, salvaged, detail } => {
+                let old = old.map(|epoch| epoch.to_string());
+                ("store-replaced", json!({ "old": old, "salvaged": salvaged, "detail": detail }))
+            }
+            Event::Expired { ticket } => ("expired", json!({ "ticket": ticket.to_string() })),
+            Event::Trouble { at_ms, detail } => {
+                ("trouble", json!({ "at": views::time(number(*at_ms)), "detail": detail }))
+            }
+        };
+        self.tx
+            .prepare_cached(
+                "INSERT INTO event (device, epoch, seq, received_ms, kind, detail)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (device, epoch, seq) DO NOTHING",
+            )?
+            .execute(params![
+                self.device,
+                signed(place.epoch.0),
+                number(place.seq),
+                self.now_ms,
+                kind,
+                detail.to_string()
+            ])
+            .map(drop)
+    }
+
+    fn rejected(&mut self, place: Place, reason: &str, raw: &[u8]) -> rusqlite::Result<()> {
+        self.tx
+            .prepare_cached(
+                "INSERT INTO rejected (device, epoch, stream, seq, received_ms, reason, record)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT (device, epoch, stream, seq) DO NOTHING",
+            )?
+            .execute(params![
+                self.device,
+                signed(place.epoch.0),
+                place.stream.name(),
+                number(place.seq),
+                self.now_ms,
+                reason,
+                raw
+            ])
+            .map(drop)
+    }
+
+    fn loss(&mut self, lost: &Lost) -> rusqlite::Result<()> {
+        let (stream, epoch, first, end, reason) = match *lost {
+            Lost::Told(Loss { stream, epoch, first, end, reason }) => {
+                (stream, epoch, first, end, views::loss_reason(reason))
+            }
+            Lost::Gap { stream, epoch, first, end } => (stream, epoch, first, end, "gap"),
+        };
+        self.tx
+            .prepare_cached(
+                "INSERT INTO loss (device, epoch, stream, first, end, reason, received_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT (device, epoch, stream, first, end, reason) DO NOTHING",
+            )?
+            .execute(params![
+                self.device,
+                signed(epoch.0),
+                stream.name(),
+                number(first),
+                number(end),
+                reason,
+                self.now_ms
+            ])
+            .map(drop)
+    }
+
+    fn state(&mut self, ticket: Ticket) -> rusqlite::Result<Option<State>> {
+        self.tx
+            .prepare_cached(
+                "SELECT state FROM escalation WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
+            )?
+            .query_row(self.key(ticket), |row| queries::state(row, 0))
+            .optional()
+    }
+
+    fn set_state(&mut self, ticket: Ticket, state: State) -> rusqlite::Result<()> {
+        let (device, epoch, seq) = self.key(ticket);
+        self.tx
+            .prepare_cached(
+                "UPDATE escalation SET state = ?4 WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
+            )?
+            .execute(params![device, epoch, seq, state.name()])
+            .map(drop)
+    }
+
+    fn expired_early(&mut self, ticket: Ticket) -> rusqlite::Result<()> {
+        self.tx
+            .prepare_cached(
+                "INSERT INTO expired_early (device, epoch, seq) VALUES (?1, ?2, ?3)
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(self.key(ticket))
+            .map(drop)
+    }
+
+    fn take_expired_early(&mut self, ticket: Ticket) -> rusqlite::Result<bool> {
+        self.tx
+            .prepare_cached(
+                "DELETE FROM expired_early WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
+            )?
+            .execute(self.key(ticket))
+            .map(|count| count > 0)
+    }
+
+    fn asked(&mut self, ticket: Ticket) -> rusqlite::Result<Option<Asked>> {
+        let Some(found) = queries::question(self.tx, self.device, ticket)? else {
+            return Ok(None);
+        };
+        let task = queries::task(self.tx, self.device, &found.task)?;
+        Ok(Some(Asked { state: found.state, task, text: found.text }))
+    }
+
+    fn answers(&mut self) -> rusqlite::Result<Answers> {
+        self.tx
+            .prepare_cached(
+                "SELECT answers_epoch, answers_end, answers_reach, answers_mark
+                 FROM device WHERE id = ?1",
+            )?
+            .query_row([self.device], |row| {
+                Ok(Answers {
+                    epoch: Epoch(row.get::<_, i64>(0)?.cast_unsigned()),
+                    end: unsigned(row.get(1)?),
+                    reach: unsigned(row.get(2)?),
+                    mark: unsigned(row.get(3)?),
+                })
+            })
+    }
+
+    fn set_answers(&mut self, answers: Answers) -> rusqlite::Result<()> {
+        let Answers { epoch, end, reach, mark } = answers;
+        self.tx
+            .prepare_cached(
+                "UPDATE device SET answers_epoch = ?2, answers_end = ?3, answers_reach = ?4,
+                     answers_mark = ?5 WHERE id = ?1",
+            )?
+            .execute(params![
+                self.device,
+                signed(epoch.0),
+                number(end),
+                number(reach),
+                number(mark)
+            ])
+            .map(drop)
+    }
+
+    fn answer(&mut self, at: Position, answer: &Answer) -> rusqlite::Result<()> {
+        let record = Record::Answer(answer.clone()).encode();
+        let record =
+            record.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let (device, epoch, seq) = self.key(answer.ticket);
+        self.tx
+            .prepare_cached(
+                "INSERT INTO answer (escalation, device, stream_epoch, stream_seq, decision,
+                     given_by, at_ms, note, record)
+                 SELECT id, device, ?4, ?5, ?6, ?7, ?8, ?9, ?10 FROM escalation
+                 WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
+            )?
+            .execute(params![
+                device,
+                epoch,
+                seq,
+                signed(at.epoch.0),
+                number(at.next),
+                views::decision(&answer.decision).to_string(),
+                answer.by,
+                number(answer.at_ms),
+                answer.note,
+                record,
+            ])
+            .map(drop)
+    }
+
+    fn take_delivered(&mut self, below: Position) -> rusqlite::Result<Vec<Ticket>> {
+        let ids: Vec<i64> = self
+            .tx
+            .prepare_cached(
+                "UPDATE answer SET delivered_ms = ?4
+                 WHERE device = ?1 AND stream_epoch = ?2 AND stream_seq < ?3
+                   AND delivered_ms IS NULL
+                 RETURNING escalation",
+            )?
+            .query_map(
+                params![self.device, signed(below.epoch.0), number(below.next), self.now_ms],
+                |row| row.get(0),
+            )?
+            .collect::<rusqlite::Result<_>>()?;
+        let mut names =
+            self.tx.prepare_cached("SELECT epoch, seq FROM escalation WHERE id = ?1")?;
+        ids.into_iter().map(|id| names.query_row([id], ticket)).collect()
+    }
+
+    fn undelivered(&mut self) -> rusqlite::Result<Vec<Ticket>> {
+        self.tx
+            .prepare_cached(
+                "SELECT epoch, seq FROM answer JOIN escalation ON escalation.id = answer.escalation
+                 WHERE answer.device = ?1 AND delivered_ms IS NULL ORDER BY stream_seq",
+            )?
+            .query_map([self.device], ticket)?
+            .collect()
+    }
+
+    fn renumber(&mut self, ticket: Ticket, at: Position) -> rusqlite::Result<()> {
+        let (device, epoch, seq) = self.key(ticket);
+        self.tx
+            .prepare_cached(
+                "UPDATE answer SET stream_epoch = ?4, stream_seq = ?5 WHERE escalation =
+                     (SELECT id FROM escalation WHERE device = ?1 AND epoch = ?2 AND seq = ?3)",
+            )?
+            .execute(params![device, epoch, seq, signed(at.epoch.0), number(at.next)])
+            .map(drop)
+    }
+}
+
+impl SqlLedger<'_> {
+    fn key(&self, ticket: Ticket) -> (i64, i64, i64) {
+        (self.device, signed(ticket.epoch.0), number(ticket.seq))
+    }
+}
+
+fn ticket(row: &Row<'_>) -> rusqlite::Result<Ticket> {
+    let epoch = Epoch(row.get::<_, i64>(0)?.cast_unsigned());
+    Ok(Ticket { epoch, seq: unsigned(row.get(1)?) })
+}
