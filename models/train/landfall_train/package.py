@@ -49,7 +49,8 @@ SOURCES = [
     {
         "name": "nlp-tlp/maintnorm @e98ca40",
         "licence": "MIT",
-        "use": "redact: training and calibration; how words are really spelt, for all tasks",
+        "use": "redact: training and calibration; how words are really spelt, and unlabelled text that "
+        "a trained network labels, for the other work order tasks",
     },
     {
         "name": "clinc/oos-eval @828f809",
@@ -59,7 +60,7 @@ SOURCES = [
     {
         "name": "nlp-tlp/MaintKG @641f8ea, case_study_pdl.csv",
         "licence": "MIT",
-        "use": "machine-labelled work orders for failure-mode",
+        "use": "machine-labelled work orders for failure-mode; unlabelled text as of maintnorm",
     },
     {
         "name": "models/train/corpus",

@@ -12,7 +12,7 @@ TRAIN_DIR = Path(__file__).resolve().parent.parent
 REPOSITORY = TRAIN_DIR.parent.parent
 
 PACKAGE_NAME = "maintenance"
-PACKAGE_VERSION = "0.2.0"
+PACKAGE_VERSION = "0.3.0"
 
 # Work orders are short; 128 word pieces hold the longest in the data several times over,
 # and the position table is cut to this length.
