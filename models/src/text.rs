@@ -6,7 +6,11 @@
 //! unknown-word piece.
 
 use std::ops::Range;
-use tokenizers::Tokenizer;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::{
+    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer,
+    TokenizerImpl,
+};
 
 /// A run of non-whitespace characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +43,7 @@ impl TextEncoder {
     /// # Errors
     /// What the tokenizer said.
     pub fn load(json: &[u8]) -> Result<TextEncoder, String> {
-        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
+        let mut tokenizer = read(json)?;
         // Exported tokenizers often truncate and pad; windows are made here instead.
         tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
         tokenizer.with_padding(None);
@@ -76,8 +80,30 @@ impl TextEncoder {
 
     /// One more than the largest id that it produces.
     pub fn vocabulary_size(&self) -> usize {
+        let count = self.tokenizer.get_vocab_size(true);
+        let is_dense = (0..).take(count).all(|id| self.tokenizer.id_to_token(id).is_some());
+        if is_dense {
+            // As many ids as pieces, without a gap.
+            return count;
+        }
         let largest = self.tokenizer.get_vocab(true).into_values().max();
         largest.map_or(0, |id| id as usize + 1)
+    }
+}
+
+/// Reads `tokenizer.json`. What kind of model it has is only known when it has been read, and to
+/// keep it until then takes longer than to try the commonest first.
+fn read(json: &[u8]) -> Result<Tokenizer, String> {
+    type WordPieces = TokenizerImpl<
+        WordPiece,
+        NormalizerWrapper,
+        PreTokenizerWrapper,
+        PostProcessorWrapper,
+        DecoderWrapper,
+    >;
+    match serde_json::from_slice::<WordPieces>(json) {
+        Ok(tokenizer) => Ok(tokenizer.into()),
+        Err(_) => Tokenizer::from_bytes(json).map_err(|error| error.to_string()),
     }
 }
 

@@ -198,13 +198,9 @@ fn packages_that_cannot_work_are_refused_when_loaded() {
     refuse("failure.onnx", &encoder, "");
     // The other way of writing spans.
     let tags = std::fs::read(Fixture::new().blob("fields.onnx")).unwrap();
-    refuse("parts.onnx", &tags, "as the head of parts: logits of shape [1, 16, 5], [1, 16, 16, 4]");
+    refuse("parts.onnx", &tags, "as the head of parts: logits of shape [1, 2, 5], [1, 2, 2, 4]");
     let pairs = std::fs::read(Fixture::new().blob("parts.onnx")).unwrap();
-    refuse(
-        "fields.onnx",
-        &pairs,
-        "as the head of fields: logits of shape [1, 16, 16, 4], [1, 16, 5]",
-    );
+    refuse("fields.onnx", &pairs, "as the head of fields: logits of shape [1, 2, 2, 4], [1, 2, 5]");
     for (calibration, expected) in [
         (r#"{"temperature": NaN, "scores": []}"#, "expected value"),
         (r#"{"temperature": 1e999, "scores": []}"#, "number out of range"),
@@ -239,7 +235,7 @@ fn labels_that_a_shared_head_does_not_have_are_refused() {
     fixture.write();
     let error = Engine::load(&fixture.open().unwrap()).err().unwrap();
     assert!(
-        error.to_string().contains("as the head of tags: logits of shape [1, 16, 5]"),
+        error.to_string().contains("as the head of tags: logits of shape [1, 2, 5]"),
         "{error}"
     );
 }

@@ -4,7 +4,7 @@
 //! pair of words from the window that owns the piece in the middle between them; no window knows
 //! of another, nor of other texts.
 
-use super::head::{Head, Output};
+use super::head::{Output, Wanted};
 use super::network::pieces;
 use super::view::Read;
 use super::window::{Window, windows};
@@ -79,20 +79,62 @@ impl Inner {
             .enumerate()
             .filter_map(|(word, of)| Some((word, of.piece?)))
             .collect();
+        // Tasks that ask the same of the same head share its one run.
+        let same = |a: &Loaded, b: &Loaded| a.head == b.head && a.spec.scheme == b.spec.scheme;
+        let runs: Vec<usize> = tasks
+            .iter()
+            .map(|task| tasks.iter().position(|first| same(first, task)).unwrap_or_default())
+            .collect();
         for window in windows {
             let hidden = self.encode(&encoded.pieces[window.reads.clone()])?;
-            let mut outputs: Vec<Option<Output>> = self.heads.iter().map(|_| None).collect();
-            for (task, raw) in tasks.iter().zip(&mut raws) {
-                // Tasks that share a head share its one run.
-                let output = match &mut outputs[task.head] {
-                    Some(output) => output,
-                    none => none.insert(self.run_head(task, hidden.clone())?),
-                };
-                let seen = Seen { window, readable: &readable, offset: self.text.prefix_count() };
-                raw.collect(&task.spec, output, &seen).map_err(|what| task.spec.failed(what))?;
+            let seen = Seen { window, readable: &readable, offset: self.text.prefix_count() };
+            for (at, task) in tasks.iter().enumerate() {
+                if runs[at] == at {
+                    self.ask(task, &hidden, &seen, &mut raws[at])?;
+                }
+            }
+        }
+        for (at, first) in runs.into_iter().enumerate() {
+            if first != at {
+                raws[at] = raws[first].clone();
             }
         }
         Ok(raws)
+    }
+
+    /// Adds to what a head said what it says of a window: of all that the window owns.
+    fn ask(
+        &self,
+        task: &Loaded,
+        hidden: &TValue,
+        seen: &Seen<'_>,
+        raw: &mut Raw,
+    ) -> Result<(), EngineError> {
+        let run = |wanted: Wanted<'_>| {
+            let output = self.heads[task.head].run(hidden, wanted, task.spec.row());
+            output.map_err(|what| EngineError::Inference {
+                stage: format!("the head of {}", task.spec.name),
+                what,
+            })
+        };
+        match raw {
+            Raw::Labels { windows } => {
+                let Output { logits, familiarity } = run(Wanted::Label)?;
+                windows.push(RawLabel { logits, familiarity: familiarity.unwrap_or_default() });
+            }
+            Raw::Words { words, logits } => {
+                let (owned, places): (Vec<usize>, Vec<usize>) = seen.words().unzip();
+                words.extend(owned);
+                logits.extend(run(Wanted::Words(&places))?.logits);
+            }
+            Raw::Pairs { pairs, logits } => {
+                let most = task.spec.span_words_max().unwrap_or(1);
+                let (owned, places): (Vec<_>, Vec<_>) = seen.pairs(most).into_iter().unzip();
+                pairs.extend(owned);
+                logits.extend(run(Wanted::Pairs(&places))?.logits);
+            }
+        }
+        Ok(())
     }
 
     /// The encoder's output for some pieces, special ones added.
@@ -103,25 +145,16 @@ impl Inner {
         Ok(outputs.swap_remove(0))
     }
 
-    fn run_head(&self, task: &Loaded, hidden: TValue) -> Result<Output, EngineError> {
-        let head: &Head = &self.heads[task.head];
-        head.run(hidden).map_err(|what| task.spec.failed(what))
-    }
-
     /// Runs a task on hidden values and checks what its head gives.
-    pub(super) fn check_head(&self, task: &Loaded, hidden: TValue) -> Result<(), String> {
-        let output = self.heads[task.head].run(hidden)?;
-        match task.spec.scheme {
-            None => output.label(task.spec.row()).map(drop),
-            Some(Scheme::Bio) => output.words(task.spec.row()).map(drop),
-            Some(Scheme::Spans { .. }) => output.pairs(task.spec.row()).map(drop),
-        }
-    }
-}
-
-impl TaskSpec {
-    fn failed(&self, what: String) -> EngineError {
-        EngineError::Inference { stage: format!("the head of {}", self.name), what }
+    pub(super) fn check_head(&self, task: &Loaded, hidden: &TValue) -> Result<(), String> {
+        let places: Vec<usize> = (0..hidden.shape()[1]).collect();
+        let pairs: Vec<(usize, usize)> = places.iter().map(|place| (0, *place)).collect();
+        let wanted = match task.spec.scheme {
+            None => Wanted::Label,
+            Some(Scheme::Bio) => Wanted::Words(&places),
+            Some(Scheme::Spans { .. }) => Wanted::Pairs(&pairs),
+        };
+        self.heads[task.head].run(hidden, wanted, task.spec.row()).map(drop)
     }
 }
 
@@ -135,10 +168,33 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// The row of a piece; `None` if the window does not read it.
-    fn row(&self, piece: usize) -> Option<usize> {
+    /// The place of a piece; `None` if the window does not read it.
+    fn place(&self, piece: usize) -> Option<usize> {
         let read = self.window.reads.contains(&piece);
         read.then(|| self.offset + piece - self.window.reads.start)
+    }
+
+    /// The words that it owns, with their places.
+    fn words(&self) -> impl Iterator<Item = (usize, usize)> {
+        let owned = self.readable.iter().filter(|(_, piece)| self.window.owns.contains(piece));
+        owned.filter_map(|&(word, piece)| Some((word, self.place(piece)?)))
+    }
+
+    /// The pairs of words at most so many apart that it owns, with their places.
+    fn pairs(&self, most: usize) -> Vec<((usize, usize), (usize, usize))> {
+        let mut pairs = Vec::new();
+        for (at, &(first, from)) in self.readable.iter().enumerate() {
+            let Some(start) = self.place(from) else { continue };
+            let near = self.readable[at..].iter().take_while(|(last, _)| last - first < most);
+            for &(last, to) in near {
+                if !self.window.owns.contains(&from.midpoint(to)) {
+                    continue;
+                }
+                let Some(end) = self.place(to) else { break };
+                pairs.push(((first, last), (start, end)));
+            }
+        }
+        pairs
     }
 }
 
@@ -149,44 +205,6 @@ impl Raw {
             Some(Scheme::Bio) => Raw::Words { words: Vec::new(), logits: Vec::new() },
             Some(Scheme::Spans { .. }) => Raw::Pairs { pairs: Vec::new(), logits: Vec::new() },
         }
-    }
-
-    /// Takes from a window what it owns.
-    fn collect(&mut self, spec: &TaskSpec, output: &Output, seen: &Seen<'_>) -> Result<(), String> {
-        match self {
-            Raw::Labels { windows } => {
-                let (logits, familiarity) = output.label(spec.row())?;
-                windows.push(RawLabel { logits: logits.to_vec(), familiarity });
-            }
-            Raw::Words { words, logits } => {
-                let table = output.words(spec.row())?;
-                let owned =
-                    seen.readable.iter().filter(|(_, piece)| seen.window.owns.contains(piece));
-                for &(word, piece) in owned {
-                    let Some(row) = seen.row(piece) else { continue };
-                    words.push(word);
-                    logits.extend_from_slice(table.row(row));
-                }
-            }
-            Raw::Pairs { pairs, logits } => {
-                let table = output.pairs(spec.row())?;
-                let most = spec.span_words_max().unwrap_or(1);
-                for (at, &(first, from)) in seen.readable.iter().enumerate() {
-                    let Some(row) = seen.row(from) else { continue };
-                    let near =
-                        seen.readable[at..].iter().take_while(|(last, _)| last - first < most);
-                    for &(last, to) in near {
-                        if !seen.window.owns.contains(&from.midpoint(to)) {
-                            continue;
-                        }
-                        let Some(column) = seen.row(to) else { break };
-                        pairs.push((first, last));
-                        logits.extend_from_slice(table.row(row, column));
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -9,8 +9,8 @@
 //! the choice (`label`). The windows of a text follow from the text and the package alone, so that
 //! an answer depends on nothing else: not on other texts, other tasks or other threads.
 //!
-//! Loading runs the model once, at full length, so that a package that cannot work is refused
-//! then and not at the first decision.
+//! Loading runs the model on short texts, so that a package that cannot work is refused then and
+//! not at the first decision; that it takes the longest pass too follows from its operators.
 
 mod decode;
 mod error;
@@ -40,8 +40,13 @@ use golden::Golden;
 use head::Head;
 use lanes::Lanes;
 use network::{Input, Network};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+
+/// Pieces of the text that is tried when a package is loaded.
+const TRIAL_PIECES: usize = 6;
 
 /// A package that is ready to answer. Clones share everything.
 #[derive(Clone)]
@@ -102,29 +107,22 @@ impl Engine {
     pub fn load_with(package: &Package, options: EngineOptions) -> Result<Engine, EngineError> {
         let manifest = package.manifest();
         let entry = &manifest.encoder;
-        let content = |file: &str, what| content_error(package.dir(), file, what);
-        let text = TextEncoder::load(package.file(&entry.tokenizer))
-            .map_err(|what| content(&entry.tokenizer, what))?;
-        if text.special_count() >= entry.tokens_max {
-            let what = "it adds more special pieces than one pass has".to_owned();
-            return Err(content(&entry.tokenizer, what));
-        }
-        let encoder = load_encoder(package.file(&entry.file), &text, entry.tokens_max)
-            .map_err(|what| content(&entry.file, what))?;
         let mut files: Vec<&str> = manifest.tasks.values().map(|task| task.head.as_str()).collect();
         files.sort_unstable();
         files.dedup();
-        let heads = files
-            .iter()
-            .map(|file| {
-                Head::load(package.file(file), entry.hidden).map_err(|what| content(file, what))
-            })
-            .collect::<Result<Vec<Head>, EngineError>>()?;
-        let tasks = manifest
-            .tasks
-            .iter()
-            .map(|(name, task)| Loaded::load(package, name, task, &files))
-            .collect::<Result<Vec<Loaded>, EngineError>>()?;
+        // The encoder on one thread, all else on another: half of a start is each.
+        let (encoder, rest) = thread::scope(|scope| {
+            let encoder = thread::Builder::new()
+                .name("load".to_owned())
+                .spawn_scoped(scope, || Network::load(package.file(&entry.file), Input::Pieces))
+                .map_err(|error| EngineError::Threads(error.to_string()))?;
+            let rest = load_rest(package, &files);
+            Ok((encoder.join().unwrap_or_else(|panic| resume_unwind(panic)), rest))
+        })?;
+        let (text, heads, tasks) = rest?;
+        let encoder = encoder
+            .and_then(|encoder| check_encoder(encoder, &text, entry.tokens_max))
+            .map_err(|what| content_error(package.dir(), &entry.file, what))?;
         let engine = Engine {
             inner: Arc::new(Inner {
                 manifest: manifest.clone(),
@@ -241,22 +239,25 @@ impl Engine {
         })
     }
 
-    /// Runs every task once on a text that fills one pass.
+    /// Runs every task on an empty text and on one of a few pieces.
     fn try_out(&self, dir: &Path) -> Result<(), EngineError> {
         let inner = &self.inner;
         let encoder = &inner.manifest.encoder.file;
         let wrong = |file: &str, what: String| content_error(dir, file, what);
         let encoded = inner
             .text
-            .encode(&"a ".repeat(inner.tokens_max))
+            .encode(&"a ".repeat(TRIAL_PIECES))
             .map_err(|what| wrong(&inner.manifest.encoder.tokenizer, what))?;
-        let full = &encoded.pieces[..encoded.pieces.len().min(inner.capacity())];
+        let pieces = &encoded.pieces[..encoded.pieces.len().min(inner.capacity())];
         inner.lanes.run(|| {
-            let hidden = inner.encode(full).map_err(|error| wrong(encoder, error.to_string()))?;
-            for (task, entry) in inner.tasks.iter().zip(inner.manifest.tasks.values()) {
-                inner.check_head(task, hidden.clone()).map_err(|what| {
-                    wrong(&entry.head, format!("as the head of {}: {what}", task.spec.name))
-                })?;
+            for pieces in [&pieces[..0], pieces] {
+                let hidden =
+                    inner.encode(pieces).map_err(|error| wrong(encoder, error.to_string()))?;
+                for (task, entry) in inner.tasks.iter().zip(inner.manifest.tasks.values()) {
+                    inner.check_head(task, &hidden).map_err(|what| {
+                        wrong(&entry.head, format!("as the head of {}: {what}", task.spec.name))
+                    })?;
+                }
             }
             Ok(())
         })
@@ -281,9 +282,34 @@ impl Loaded {
     }
 }
 
-fn load_encoder(onnx: &[u8], text: &TextEncoder, tokens_max: usize) -> Result<Network, String> {
-    let encoder = Network::load(onnx, Input::Pieces)?;
-    let Some((vocabulary, positions)) = encoder.embedding() else {
+/// The tokenizer, the heads in these files, and the tasks.
+fn load_rest(
+    package: &Package,
+    files: &[&str],
+) -> Result<(TextEncoder, Vec<Head>, Vec<Loaded>), EngineError> {
+    let (manifest, entry) = (package.manifest(), &package.manifest().encoder);
+    let content = |file: &str, what| content_error(package.dir(), file, what);
+    let text = TextEncoder::load(package.file(&entry.tokenizer))
+        .map_err(|what| content(&entry.tokenizer, what))?;
+    if text.special_count() >= entry.tokens_max {
+        let what = "it adds more special pieces than one pass has".to_owned();
+        return Err(content(&entry.tokenizer, what));
+    }
+    let head =
+        |file: &&str| Head::load(package.file(file), entry.hidden).map_err(|w| content(file, w));
+    let task = |(name, task): (&String, &TaskEntry)| Loaded::load(package, name, task, files);
+    let heads = files.iter().map(head).collect::<Result<Vec<Head>, EngineError>>()?;
+    let tasks = manifest.tasks.iter().map(task).collect::<Result<Vec<Loaded>, EngineError>>()?;
+    Ok((text, heads, tasks))
+}
+
+/// The encoder, if it fits the tokenizer and the longest pass.
+fn check_encoder(
+    encoder: Network,
+    text: &TextEncoder,
+    tokens_max: usize,
+) -> Result<Network, String> {
+    let Some(vocabulary) = encoder.vocabulary_size() else {
         return Err("it has no LfEmbed".to_owned());
     };
     if text.vocabulary_size() > vocabulary {
@@ -292,10 +318,12 @@ fn load_encoder(onnx: &[u8], text: &TextEncoder, tokens_max: usize) -> Result<Ne
             text.vocabulary_size()
         ));
     }
-    if tokens_max > positions {
-        return Err(format!("it has {positions} positions, tokens_max is {tokens_max}"));
+    match encoder.positions() {
+        Some(positions) if tokens_max > positions => {
+            Err(format!("it has {positions} positions, tokens_max is {tokens_max}"))
+        }
+        _ => Ok(encoder),
     }
-    Ok(encoder)
 }
 
 fn content_error(dir: &Path, file: &str, what: String) -> EngineError {

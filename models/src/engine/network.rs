@@ -29,8 +29,7 @@ impl Network {
     }
 
     fn plan(onnx: &[u8], input: Input) -> TractResult<Network> {
-        let mut reader = onnx;
-        let mut model = ops::onnx().model_for_read(&mut reader)?;
+        let mut model = ops::read(onnx)?;
         let pieces = model.symbols.sym("S").to_dim();
         let fact = match input {
             Input::Pieces => InferenceFact::dt_shape(i64::datum_type(), [1.to_dim(), pieces]),
@@ -47,13 +46,15 @@ impl Network {
         self.plan.run(tvec!(input)).map_err(|error| format!("{error:#}"))
     }
 
-    /// Vocabulary and positions of the encoder's embedding; `None` if this is no encoder.
-    pub(crate) fn embedding(&self) -> Option<(usize, usize)> {
+    /// How many word pieces the encoder knows; `None` if this is no encoder.
+    pub(crate) fn vocabulary_size(&self) -> Option<usize> {
         let mut nodes = self.plan.model().nodes().iter();
-        nodes.find_map(|node| {
-            let embed = node.op_as::<LfEmbed>()?;
-            Some((embed.vocabulary_size(), embed.positions()))
-        })
+        nodes.find_map(|node| Some(node.op_as::<LfEmbed>()?.vocabulary_size()))
+    }
+
+    /// The most word pieces of one pass; `None` if nothing limits it.
+    pub(crate) fn positions(&self) -> Option<usize> {
+        self.plan.model().nodes().iter().filter_map(ops::positions).min()
     }
 }
 

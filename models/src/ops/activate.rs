@@ -3,7 +3,7 @@
 //! A gated one halves its input: the first half, activated, times the second half.
 
 use super::kernel::{exp_negative, gelu, vectorised};
-use super::{Parsed, check_arity, floats, parsed};
+use super::{Parsed, buffer, check_arity, floats, parsed};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -108,15 +108,16 @@ impl EvalOp for LfActivate {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let x = &inputs[0];
+        let x = args_1!(inputs);
         let mut shape: TVec<usize> = x.shape().into();
         let last = shape.len() - 1;
         if self.gated {
             shape[last] /= 2;
         }
-        let mut out = Tensor::zero::<f32>(&shape)?;
+        let mut out = buffer::take(&shape)?;
         let gate = self.gated.then_some(shape[last]);
-        self.function.run(floats(x)?, gate, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
+        self.function.run(floats(&x)?, gate, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
+        buffer::give(x);
         Ok(tvec!(out.into_tvalue()))
     }
 }

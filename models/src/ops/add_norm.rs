@@ -1,7 +1,7 @@
 //! `LfAddNorm`: a residual connection and the layer normalisation after it.
 
 use super::kernel::{Norm, add_norm};
-use super::{Parsed, check_arity, constant, floats, parsed, shared_op, vector};
+use super::{Parsed, buffer, check_arity, constant, floats, parsed, shared_op, vector};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -18,6 +18,7 @@ impl EvalOp for LfAddNorm {
         let (x, y) = args_2!(inputs);
         let mut out = x.into_tensor();
         add_norm(out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?, Some(floats(&y)?), &self.0);
+        buffer::give(y);
         Ok(tvec!(out.into_tvalue()))
     }
 }

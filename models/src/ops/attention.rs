@@ -3,8 +3,8 @@
 //! Queries, keys and values come side by side in one row for each piece. There is no mask: a
 //! text is never padded.
 
-use super::kernel::{LANES, exp_negative_of, largest_of};
-use super::{Parsed, check_arity, floats, parsed, share};
+use super::kernel::{LANES, exp_negative_of};
+use super::{Parsed, buffer, check_arity, floats, parsed, share};
 use rten_simd::ops::{BitOps, FloatOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 use std::cell::RefCell;
@@ -13,21 +13,23 @@ use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
-/// Queries handled side by side, so that each key and value is loaded once for all of them: as
-/// many sums as keep two multipliers of a processor busy, few enough for 16 registers.
-const ROWS: usize = 8;
+/// Keys, and later queries, handled side by side, so that what they are multiplied with is loaded
+/// once for all of them: as many sums as keep two multipliers of a processor busy, few enough for
+/// 16 registers.
+const GROUP: usize = 8;
 
-/// One head's keys and values, rearranged, and the scores of [`ROWS`] queries.
+/// One head's keys and values, rearranged, and [`LANES`] queries with their scores. A lane is a
+/// query: no sum runs across lanes, and all processors add up in the same order.
 #[derive(Default)]
 struct Scratch {
-    /// `[dimension][piece]`, scaled, pieces filled up to whole chunks.
-    keys: Vec<f32>,
+    /// `[group of pieces][dimension]`, scaled.
+    keys: Vec<[f32; GROUP]>,
     /// `[piece][dimension]`, dimensions filled up to whole chunks.
     values: Vec<f32>,
     /// `[dimension][query]`.
-    queries: Vec<[f32; ROWS]>,
-    /// `[query][piece]`, pieces filled up to whole chunks.
-    scores: [Vec<f32>; ROWS],
+    queries: Vec<[f32; LANES]>,
+    /// `[piece][query]`, pieces filled up to whole groups.
+    scores: Vec<[f32; LANES]>,
 }
 
 thread_local! {
@@ -46,12 +48,6 @@ impl Shape {
     #[inline(always)]
     fn head_width(self) -> usize {
         self.width / self.heads
-    }
-
-    /// Pieces filled up to whole chunks.
-    #[inline(always)]
-    fn pieces_filled(self) -> usize {
-        self.pieces.next_multiple_of(LANES)
     }
 
     /// A head's dimensions filled up to whole chunks.
@@ -77,7 +73,7 @@ impl SimdOp for Attention<'_, '_> {
     fn eval<I: Isa>(mut self, isa: I) {
         for head in self.heads.clone() {
             self.rearrange(head);
-            for first in (0..self.shape.pieces).step_by(ROWS) {
+            for first in (0..self.shape.pieces).step_by(LANES) {
                 self.take_queries(head, first);
                 self.attend(isa, head, first);
             }
@@ -86,28 +82,31 @@ impl SimdOp for Attention<'_, '_> {
 }
 
 impl Attention<'_, '_> {
-    /// [`ROWS`] queries of one head. Two vectors at a time are faster, where there are registers
-    /// for their sums: with AVX-512.
+    /// The queries that were taken, of one head. Two vectors of values at a time are faster,
+    /// where there are registers for their sums: with AVX-512.
     #[inline(always)]
     fn attend<I: Isa>(&mut self, isa: I, head: usize, first: usize) {
         let ops = isa.f32();
+        let mut inverses = [0.0; LANES];
+        for at in (0..LANES).step_by(ops.len()) {
+            self.score(ops, at);
+            ops.store(self.weigh(isa, at), &mut inverses[at..]);
+        }
         let two = if ops.len() == LANES { 2 * LANES } else { usize::MAX };
-        let (mut at, end) = (0, self.shape.pieces_filled());
-        while end - at >= two {
-            self.score::<2>(ops, at);
-            at += two;
-        }
-        for at in (at..end).step_by(ops.len()) {
-            self.score::<1>(ops, at);
-        }
-        let inverses = self.weigh(isa);
-        let (mut at, end) = (0, self.shape.head_width());
-        while end - at >= two {
-            self.mix::<2>(ops, (head, first, at), inverses);
-            at += two;
-        }
-        for at in (at..end).step_by(ops.len()) {
-            self.mix::<1>(ops, (head, first, at), inverses);
+        let end = self.shape.head_width();
+        for (group, inverses) in inverses.as_chunks::<GROUP>().0.iter().enumerate() {
+            let first = first + group * GROUP;
+            if first >= self.shape.pieces {
+                break;
+            }
+            let mut at = 0;
+            while end.saturating_sub(at) >= two {
+                self.mix::<2>(ops, group, (head, first, at), inverses);
+                at += two;
+            }
+            for at in (at..end).step_by(ops.len()) {
+                self.mix::<1>(ops, group, (head, first, at), inverses);
+            }
         }
     }
 
@@ -117,20 +116,19 @@ impl Attention<'_, '_> {
         let Attention { qkv, shape, scratch, .. } = self;
         let (width, head_width) = (shape.width, shape.head_width());
         let scale = 1.0 / (head_width as f32).sqrt();
-        let (pieces_filled, head_filled) = (shape.pieces_filled(), shape.head_filled());
-        scratch.keys.resize(head_width * pieces_filled, 0.0);
-        scratch.values.resize(shape.pieces * head_filled, 0.0);
-        scratch.queries.resize(head_width, [0.0; ROWS]);
-        for scores in &mut scratch.scores {
-            scores.resize(pieces_filled, 0.0);
-        }
+        let groups = shape.pieces.div_ceil(GROUP);
+        scratch.keys.resize(groups * head_width, [0.0; GROUP]);
+        scratch.values.resize(shape.pieces * shape.head_filled(), 0.0);
+        scratch.queries.resize(head_width, [0.0; LANES]);
+        scratch.scores.resize(groups * GROUP, [0.0; LANES]);
         for (piece, row) in qkv.chunks_exact(3 * width).enumerate() {
             let key = &row[width + head * head_width..][..head_width];
-            for (keys, key) in scratch.keys.chunks_exact_mut(pieces_filled).zip(key) {
-                keys[piece] = key * scale;
+            let keys = &mut scratch.keys[piece / GROUP * head_width..][..head_width];
+            for (keys, key) in keys.iter_mut().zip(key) {
+                keys[piece % GROUP] = key * scale;
             }
             let value = &row[2 * width + head * head_width..][..head_width];
-            scratch.values[piece * head_filled..][..head_width].copy_from_slice(value);
+            scratch.values[piece * shape.head_filled()..][..head_width].copy_from_slice(value);
         }
     }
 
@@ -139,100 +137,92 @@ impl Attention<'_, '_> {
     fn take_queries(&mut self, head: usize, first: usize) {
         let Shape { pieces, width, .. } = self.shape;
         let head_width = self.shape.head_width();
-        for row in 0..ROWS {
-            let piece = (first + row).min(pieces - 1);
+        for lane in 0..LANES {
+            let piece = (first + lane).min(pieces - 1);
             let query = &self.qkv[piece * 3 * width + head * head_width..][..head_width];
             for (queries, query) in self.scratch.queries.iter_mut().zip(query) {
-                queries[row] = *query;
+                queries[lane] = *query;
             }
         }
     }
 
-    /// Multiplies the queries with all keys, some vectors of them at a time.
+    /// Multiplies all keys with the queries from lane `at` on.
     #[inline(always)]
-    fn score<const VECTORS: usize>(&mut self, ops: impl FloatOps<f32>, at: usize) {
+    fn score(&mut self, ops: impl FloatOps<f32>, at: usize) {
         let Scratch { keys, queries, scores, .. } = &mut *self.scratch;
-        let mut sums = [[ops.zero(); VECTORS]; ROWS];
-        for (keys, queries) in keys.chunks_exact(self.shape.pieces_filled()).zip(&*queries) {
-            let keys: [_; VECTORS] = ops.load_many(&keys[at..]);
-            for (sums, query) in sums.iter_mut().zip(queries) {
-                for (sum, keys) in sums.iter_mut().zip(keys) {
-                    *sum = ops.mul_add(ops.splat(*query), keys, *sum);
+        let (scores, _) = scores.as_chunks_mut::<GROUP>();
+        for (keys, scores) in keys.chunks_exact(self.shape.head_width()).zip(scores) {
+            let mut sums = [ops.zero(); GROUP];
+            for (keys, queries) in keys.iter().zip(&*queries) {
+                let queries = ops.load(&queries[at..]);
+                for (sum, key) in sums.iter_mut().zip(keys) {
+                    *sum = ops.mul_add(ops.splat(*key), queries, *sum);
                 }
             }
-        }
-        for (sums, scores) in sums.into_iter().zip(&mut *scores) {
-            for (vector, sum) in sums.into_iter().enumerate() {
-                ops.store(sum, &mut scores[at + vector * ops.len()..]);
+            for (sum, scores) in sums.into_iter().zip(scores) {
+                ops.store(sum, &mut scores[at..]);
             }
         }
     }
 
-    /// Turns scores into weights; returns what each query's weights are to be multiplied with.
+    /// Turns scores into powers of e relative to the largest of their query; returns what each
+    /// query's weights are to be multiplied with.
     #[inline(always)]
-    fn weigh<I: Isa>(&mut self, isa: I) -> [f32; ROWS] {
-        // A loop, not a closure: that is not sure to be compiled for this instruction set.
-        let mut inverses = [0.0; ROWS];
-        for (inverse, scores) in inverses.iter_mut().zip(&mut self.scratch.scores) {
-            *inverse = 1.0 / exponentiate(isa, scores, self.shape.pieces);
+    fn weigh<I: Isa>(&mut self, isa: I, at: usize) -> I::F32 {
+        let ops = isa.f32();
+        let scores = &mut self.scratch.scores[..self.shape.pieces];
+        let mut largest = ops.splat(f32::NEG_INFINITY);
+        for scores in &*scores {
+            largest = ops.max(largest, ops.load(&scores[at..]));
         }
-        inverses
+        let mut sum = ops.zero();
+        for scores in scores {
+            let power = exp_negative_of(isa, ops.sub(ops.load(&scores[at..]), largest));
+            ops.store(power, &mut scores[at..]);
+            sum = ops.add(sum, power);
+        }
+        ops.div(ops.one(), sum)
     }
 
-    /// Adds up the weighted values, some vectors of a head's dimensions, into the output.
+    /// Adds up the weighted values for a group of queries, some vectors of a head's dimensions,
+    /// into the output.
     #[inline(always)]
     fn mix<const VECTORS: usize>(
         &mut self,
         ops: impl FloatOps<f32>,
+        group: usize,
         (head, first, at): (usize, usize, usize),
-        inverses: [f32; ROWS],
+        inverses: &[f32; GROUP],
     ) {
-        let pieces = self.shape.pieces;
         let (head_width, head_filled) = (self.shape.head_width(), self.shape.head_filled());
         let Scratch { values, scores, .. } = &*self.scratch;
-        let weights = scores.each_ref().map(|scores| &scores[..pieces]);
-        let mut sums = [[ops.zero(); VECTORS]; ROWS];
-        for piece in 0..pieces {
-            let values: [_; VECTORS] = ops.load_many(&values[piece * head_filled + at..]);
-            for (sums, weights) in sums.iter_mut().zip(weights) {
+        let mut sums = [[ops.zero(); VECTORS]; GROUP];
+        for (values, scores) in values.chunks_exact(head_filled).zip(scores) {
+            let values: [_; VECTORS] = ops.load_many(&values[at..]);
+            let (groups, _) = scores.as_chunks::<GROUP>();
+            for (sums, weight) in sums.iter_mut().zip(&groups[group]) {
                 for (sum, values) in sums.iter_mut().zip(values) {
-                    *sum = ops.mul_add(ops.splat(weights[piece]), values, *sum);
+                    *sum = ops.mul_add(ops.splat(*weight), values, *sum);
                 }
             }
         }
-        let rows = self.out[first..].iter_mut().zip(sums.into_iter().zip(inverses)).take(ROWS);
+        let rows = self.out[first..].iter_mut().zip(sums.into_iter().zip(inverses));
         for (out, (sums, inverse)) in rows {
             for (vector, sum) in sums.into_iter().enumerate() {
                 let at = at + vector * ops.len();
                 let count = ops.len().min(head_width - at);
-                let mut whole = [0f32; LANES];
-                ops.store(ops.mul(sum, ops.splat(inverse)), &mut whole);
-                let out = &mut out[(head - self.heads.start) * head_width + at..];
-                out[..count].copy_from_slice(&whole[..count]);
+                let sum = ops.mul(sum, ops.splat(*inverse));
+                let out = &mut out[(head - self.heads.start) * head_width + at..][..count];
+                if count == ops.len() {
+                    ops.store(sum, out);
+                } else {
+                    let mut whole = [0f32; LANES];
+                    ops.store(sum, &mut whole);
+                    out.copy_from_slice(&whole[..count]);
+                }
             }
         }
     }
-}
-
-/// Turns the first `pieces` scores into powers of e relative to the largest, and returns their
-/// sum.
-#[inline(always)]
-fn exponentiate<I: Isa>(isa: I, scores: &mut [f32], pieces: usize) -> f32 {
-    let ops = isa.f32();
-    // What fills the last chunk up becomes too small to count in the sum.
-    scores[pieces..].fill(f32::NEG_INFINITY);
-    let largest = ops.splat(largest_of(
-        scores,
-        #[inline(always)]
-        |score| score,
-    ));
-    let mut sum = ops.zero();
-    for at in (0..scores.len()).step_by(ops.len()) {
-        let power = exp_negative_of(isa, ops.sub(ops.load(&scores[at..]), largest));
-        ops.store(power, &mut scores[at..]);
-        sum = ops.add(sum, power);
-    }
-    ops.sum(sum)
 }
 
 /// The operator, as it is read and as tract runs it.
@@ -252,13 +242,13 @@ impl EvalOp for LfAttention {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let qkv = &inputs[0];
-        let &[1, pieces, columns] = qkv.shape() else {
-            bail!("LfAttention takes one text, not {:?}", qkv.shape());
+        let input = args_1!(inputs);
+        let &[1, pieces, columns] = input.shape() else {
+            bail!("LfAttention takes one text, not {:?}", input.shape());
         };
         let shape = Shape { pieces, width: columns / 3, heads: self.heads };
-        let mut out = Tensor::zero::<f32>(&[1, pieces, shape.width])?;
-        let (qkv, mut plain) = (floats(qkv)?, out.try_as_plain_ram_mut()?);
+        let mut out = buffer::take(&[1, pieces, shape.width])?;
+        let (qkv, mut plain) = (floats(&input)?, out.try_as_plain_ram_mut()?);
         let out_values = plain.as_slice_mut::<f32>()?;
         let rows = out_values.chunks_exact_mut(shape.width).collect();
         let threads = share::threads();
@@ -267,6 +257,7 @@ impl EvalOp for LfAttention {
                 Attention { qkv, shape, heads, scratch, out }.dispatch();
             });
         });
+        buffer::give(input);
         Ok(tvec!(out.into_tvalue()))
     }
 }

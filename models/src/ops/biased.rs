@@ -48,10 +48,20 @@ impl Kind {
 
 /// The operator as tract runs it.
 #[derive(Debug, Clone)]
-struct Biased {
+pub(super) struct Biased {
     heads: usize,
     scale: f32,
     kind: Kind,
+}
+
+impl Biased {
+    /// The most word pieces of one text; `None` if there may be any number.
+    pub(super) fn positions(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Window(_) => None,
+            Kind::Relative(relative) => Some(relative.positions),
+        }
+    }
 }
 
 impl PartialEq for Biased {

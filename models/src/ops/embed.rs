@@ -6,7 +6,9 @@
 //! The word table is the largest constant of an encoder; it stays where the reader put it.
 
 use super::kernel::{Norm, add_norm, vectorised};
-use super::{Parsed, check_arity, constant, floats, matrix_shape, parsed, shared_op, vector};
+use super::{
+    Parsed, buffer, check_arity, constant, floats, matrix_shape, parsed, shared_op, vector,
+};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -76,7 +78,7 @@ impl EvalOp for LfEmbed {
         let ids = &inputs[0];
         let mut shape: TVec<usize> = ids.shape().into();
         shape.push(self.0.norm.gain.len());
-        let mut out = Tensor::zero::<f32>(&shape)?;
+        let mut out = buffer::take(&shape)?;
         let plain = ids.try_as_plain_ram()?;
         self.0.run(plain.as_slice::<i64>()?, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?)?;
         Ok(tvec!(out.into_tvalue()))

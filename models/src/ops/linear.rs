@@ -7,7 +7,7 @@
 use super::kernel::{Activation, Columns, quantise, rescale, vectorised};
 use super::product::{COLUMNS_MAX, Kernel, Rows, Tile, Weights};
 use super::{
-    Parsed, check_arity, constant, floats, matrix_shape, parsed, share, shared_op, vector,
+    Parsed, buffer, check_arity, constant, floats, matrix_shape, parsed, share, shared_op, vector,
 };
 use rten_simd::{Isa, SimdOp};
 use std::cell::RefCell;
@@ -152,12 +152,13 @@ impl EvalOp for LfLinear {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let x = &inputs[0];
+        let x = args_1!(inputs);
         let mut shape: TVec<usize> = x.shape().into();
         let last = shape.len() - 1;
         shape[last] = self.0.outputs;
-        let mut out = Tensor::zero::<f32>(&shape)?;
-        self.0.run(floats(x)?, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
+        let mut out = buffer::take(&shape)?;
+        self.0.run(floats(&x)?, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
+        buffer::give(x);
         Ok(tvec!(out.into_tvalue()))
     }
 }

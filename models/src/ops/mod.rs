@@ -28,18 +28,25 @@ mod activate;
 mod add_norm;
 mod attention;
 mod biased;
+mod buffer;
+mod dense;
 mod embed;
 mod kernel;
 mod linear;
 mod norm;
 #[expect(unsafe_code, reason = "vector instructions that safe code cannot reach")]
 mod product;
+mod reader;
 mod rotary;
 mod scores;
 mod share;
 
+pub(crate) use dense::{Dense, activate, add_products};
 pub(crate) use embed::LfEmbed;
+pub(crate) use reader::read;
 
+use biased::Biased;
+use rotary::LfRotary;
 use tract_onnx::Onnx;
 use tract_onnx::tract_hir::internal::*;
 
@@ -56,6 +63,13 @@ pub fn onnx() -> Onnx {
     onnx.op_register.insert("LfWindowAttention", biased::parse_window);
     onnx.op_register.insert("LfRelativeAttention", biased::parse_relative);
     onnx
+}
+
+/// The most word pieces that a node of an encoder takes; `None` if it takes any number.
+pub(crate) fn positions(node: &TypedNode) -> Option<usize> {
+    let embed = node.op_as::<LfEmbed>().map(LfEmbed::positions);
+    let rotary = || node.op_as::<LfRotary>().map(LfRotary::positions);
+    embed.or_else(rotary).or_else(|| node.op_as::<Biased>()?.positions())
 }
 
 /// What an operator's parser returns to tract.

@@ -14,7 +14,7 @@ use tract_onnx::tract_hir::internal::*;
 
 /// Cosine and sine of every angle, `[position][half a head]`.
 #[derive(Debug)]
-struct Turns {
+pub(super) struct Turns {
     heads: usize,
     half: usize,
     cosines: Vec<f32>,
@@ -23,8 +23,15 @@ struct Turns {
 
 /// The operator as tract runs it.
 #[derive(Debug, Clone)]
-struct LfRotary(Arc<Turns>);
+pub(super) struct LfRotary(Arc<Turns>);
 shared_op!(LfRotary, "LfRotary");
+
+impl LfRotary {
+    /// The most word pieces of one text.
+    pub(super) fn positions(&self) -> usize {
+        self.0.cosines.len() / self.0.half
+    }
+}
 
 impl Turns {
     fn new(heads: usize, half: usize, theta: f32, positions: usize) -> Turns {

@@ -13,6 +13,9 @@ use sha2::{Digest, Sha256};
 /// Bytes of a part: small enough that even a small encoder has one for every lane.
 pub(super) const PART_BYTES: usize = 64 * 1024;
 
+/// Fewest parts that two threads share: 4 MB, some milliseconds.
+const SHARED_MIN: usize = 64;
+
 /// Bytes that SHA-256 takes at once.
 const BLOCK: usize = 64;
 /// Most lanes of a vector register: AVX-512.
@@ -24,17 +27,31 @@ const LANES_MIN: usize = if cfg!(target_arch = "aarch64") { 4 } else { 8 };
 pub(super) fn digest(content: &[u8]) -> [u8; 32] {
     let (whole, rest) = content.as_chunks::<PART_BYTES>();
     let mut digests = vec![[0; 32]; whole.len()];
-    if hashes_by_itself() {
-        one_by_one(whole, &mut digests);
-    } else {
-        Lanes { parts: whole, digests: &mut digests }.dispatch();
-    }
+    // Two processors, if there are two, halve the time; what is small is not worth a thread.
+    let half = if whole.len() < SHARED_MIN { 0 } else { whole.len() / 2 };
+    let (parts, others) = whole.split_at(half);
+    let (digests_of_parts, digests_of_others) = digests.split_at_mut(half);
+    std::thread::scope(|scope| {
+        if half > 0 {
+            scope.spawn(|| fill(parts, digests_of_parts));
+        }
+        fill(others, digests_of_others);
+    });
     let mut all = Sha256::new();
     digests.iter().for_each(|digest| all.update(digest));
     if !rest.is_empty() {
         all.update(Sha256::digest(rest));
     }
     all.finalize().into()
+}
+
+/// Hashes every part.
+fn fill(parts: &[[u8; PART_BYTES]], digests: &mut [[u8; 32]]) {
+    if hashes_by_itself() {
+        one_by_one(parts, digests);
+    } else {
+        Lanes { parts, digests }.dispatch();
+    }
 }
 
 /// Whether the processor has instructions for SHA-256.
@@ -284,6 +301,8 @@ mod tests {
     #[test]
     fn every_size_has_its_digest() {
         let content = vec![7; 2 * PART_BYTES + 1];
+        let shared = vec![9; SHARED_MIN * PART_BYTES + 5];
+        assert_eq!(digest(&shared), expected(&shared), "two threads");
         for size in [0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES + 1] {
             assert_eq!(digest(&content[..size]), expected(&content[..size]), "{size} bytes");
         }

@@ -155,18 +155,29 @@ impl Kernel {
         }
     }
 
-    /// Where the weight of a column and an input lies in a line.
-    fn place(self, column: usize, input: usize) -> usize {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512Vnni | Kernel::AvxVnni | Kernel::Avx2 => column * QUAD + input,
-            #[cfg(target_arch = "aarch64")]
-            Kernel::NeonDot | Kernel::Neon => column * QUAD + input,
+    /// A line of four inputs' weights.
+    fn line(self, inputs: &[[i8; LINE_COLUMNS]; QUAD]) -> [i8; LINE_COLUMNS * QUAD] {
+        let mut line = [0; LINE_COLUMNS * QUAD];
+        let [a, b, c, d] = inputs;
+        #[cfg(target_arch = "x86_64")]
+        if self == Kernel::Sse2 {
             // Pairs of inputs: the instruction adds up two products.
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Sse2 => input / 2 * 2 * LINE_COLUMNS + column * 2 + input % 2,
-            Kernel::Portable => column * QUAD + input,
+            let (pairs, _) = line.as_chunks_mut::<2>();
+            let columns = a.iter().zip(b).chain(c.iter().zip(d));
+            for (to, (left, right)) in pairs.iter_mut().zip(columns) {
+                *to = [*left, *right];
+            }
+            return line;
         }
+        // Adding 128 to a byte turns its highest bit; as integers they are put together at once.
+        let offset = u32::from(self.weight_offset()) * 0x0101_0101;
+        let bits = |value: &i8| u32::from(value.cast_unsigned());
+        let (quads, _) = line.as_chunks_mut::<QUAD>();
+        for ((((to, a), b), c), d) in quads.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            let quad = bits(a) | bits(b) << 8 | bits(c) << 16 | bits(d) << 24;
+            *to = (quad ^ offset).to_le_bytes().map(u8::cast_signed);
+        }
+        line
     }
 
     /// How much larger its weights are stored: x86 takes one side of byte products unsigned.
@@ -215,13 +226,18 @@ impl Weights {
         let panels = outputs.div_ceil(width * LINE_COLUMNS);
         let zero = 0i8.wrapping_add_unsigned(kernel.weight_offset());
         let mut lines = vec![Line([zero; LINE_COLUMNS * QUAD]); panels * quads * width];
-        for (input, row) in values.chunks_exact(outputs).enumerate() {
-            for (at, columns) in row.chunks(LINE_COLUMNS).enumerate() {
-                let line = (at / width * quads + input / QUAD) * width + at % width;
-                for (column, value) in columns.iter().enumerate() {
-                    lines[line].0[kernel.place(column, input % QUAD)] =
-                        value.wrapping_add_unsigned(kernel.weight_offset());
+        for (quad, rows) in values.chunks(QUAD * outputs).enumerate() {
+            for (at, first) in (0..outputs).step_by(LINE_COLUMNS).enumerate() {
+                let count = LINE_COLUMNS.min(outputs - first);
+                let mut tile = [[0; LINE_COLUMNS]; QUAD];
+                for (tile, row) in tile.iter_mut().zip(rows.chunks_exact(outputs)) {
+                    match row[first..].first_chunk() {
+                        Some(columns) => *tile = *columns,
+                        None => tile[..count].copy_from_slice(&row[first..]),
+                    }
                 }
+                let line = (at / width * quads + quad) * width + at % width;
+                lines[line].0 = kernel.line(&tile);
             }
         }
         Weights { kernel, inputs, outputs, lines }
