@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::fixture::Fixture;
+use common::fixture::{Fixture, TASKS};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
@@ -72,6 +72,10 @@ fn verify_inspect_and_golden_speak_of_the_package() {
     assert_eq!(json["tasks"]["failure"]["reliability"]["bins"][1][2], 1);
     assert_eq!(json["digest"].as_str().unwrap().len(), 64);
     assert!(ok(&[&"golden", &dir, &"--trust", &key]).contains("1 of 1 texts agree"));
+    let answers = ok(&[&"golden", &dir, &"--trust", &key, &"--answers", &"1"]);
+    for task in TASKS {
+        assert!(answers.contains(&format!("\n{task} line 1: ")), "{answers}");
+    }
 }
 
 #[test]

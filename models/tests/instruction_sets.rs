@@ -7,7 +7,7 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
-use landfall_models::{Engine, Package, Trust, View, eval};
+use landfall_models::{Engine, Package, Trust, eval};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,18 +25,7 @@ fn answers() -> Vec<String> {
     let package = Package::open(&home().join("packages/maintenance"), &trust).unwrap();
     let engine = Engine::load(&package).unwrap();
     let mut lines = Vec::new();
-    for (task, entry) in engine.tasks().zip(package.manifest().tasks.values()) {
-        for example in eval::parse(package.file(&entry.evaluation), task).unwrap() {
-            let answer = match engine.run(&example.text, &[&task.name]).unwrap().remove(0) {
-                View::Label { label, familiar, .. } => format!("{label} {familiar}"),
-                View::Spans { spans, .. } => {
-                    let place = |span: &landfall_models::Span| (span.label, span.start, span.end);
-                    format!("{:?}", spans.iter().map(place).collect::<Vec<_>>())
-                }
-            };
-            lines.push(format!("{} line {}: {answer}", task.name, example.line));
-        }
-    }
+    eval::answers(&engine, &package, 1, |line| lines.push(line)).unwrap();
     lines
 }
 

@@ -2,8 +2,10 @@
 
 use super::{Which, out};
 use crate::engine::{Engine, TaskSpec};
+use crate::eval;
 use crate::package::{self, Manifest, Package, Trust, hex};
 use anyhow::{Context as _, bail};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Points of a curve that `inspect` prints; `--json` has them all.
@@ -142,11 +144,12 @@ fn plain(value: &serde_json::Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-pub(super) fn golden(which: &Which) -> anyhow::Result<()> {
+pub(super) fn golden(which: &Which, answers: Option<NonZeroUsize>) -> anyhow::Result<()> {
     let trust = which.trusted()?;
     let mut failed = 0;
     for dir in which.dirs()? {
-        let engine = Engine::load(&Package::open(&dir, &trust)?)?;
+        let package = Package::open(&dir, &trust)?;
+        let engine = Engine::load(&package)?;
         for task in engine.golden()?.tasks {
             out::line(&format!(
                 "{} {}: {} of {} texts agree, largest difference {:.4}",
@@ -160,6 +163,11 @@ pub(super) fn golden(which: &Which) -> anyhow::Result<()> {
                 out::line(&format!("  {failure}"))?;
             }
             failed += task.failures.len();
+        }
+        if let Some(step) = answers {
+            let mut lines = Vec::new();
+            eval::answers(&engine, &package, step.get(), |line| lines.push(line))?;
+            lines.iter().try_for_each(|line| out::line(line))?;
         }
     }
     if failed > 0 {

@@ -14,6 +14,7 @@ use crate::import::ImportError;
 use crate::package::PackageError;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,6 +45,9 @@ enum Command {
     Golden {
         #[command(flatten)]
         which: Which,
+        /// Also print what is answered to every Nth frozen text, to compare processors.
+        #[arg(long, value_name = "N")]
+        answers: Option<NonZeroUsize>,
     },
     /// Measure a task on labelled lines.
     Eval(evaluate::EvalArgs),
@@ -92,7 +96,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Verify { which } => commands::verify(&which),
         Command::Inspect { which, json } => commands::inspect(&which, json),
-        Command::Golden { which } => commands::golden(&which),
+        Command::Golden { which, answers } => commands::golden(&which, answers),
         Command::Eval(args) => evaluate::eval(&args),
         Command::Import(args) => import::import(&args),
         Command::Coverage(args) => coverage::coverage(&args),

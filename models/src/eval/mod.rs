@@ -5,11 +5,13 @@
 //! Outer punctuation of a labelled span does not count, as the engine never returns it.
 //! Every bad line is reported before anything is measured.
 
+mod answers;
 mod counts;
 mod input;
 mod metrics;
 mod tokens;
 
+pub use answers::answers;
 pub use counts::{Interval, LabelMetrics};
 pub use input::{BadLine, Example, Gold, GoldSpan, InputError, parse};
 pub use metrics::{OUT_OF_SCOPE, Report};
