@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 
 /// Bytes of a part: small enough that even a small encoder has one for every lane.
 pub(super) const PART_BYTES: usize = 64 * 1024;
+/// The same in bits.
+const PART_BITS: i32 = 8 * 64 * 1024;
 
 /// Fewest parts that two threads share: 4 MB, some milliseconds.
 const SHARED_MIN: usize = 64;
@@ -112,7 +114,7 @@ fn side_by_side<I: Isa>(isa: I, parts: &[[u8; PART_BYTES]], digests: &mut [[u8; 
     // What SHA-256 ends with: a one, zeros, and the length in bits.
     let mut last = [ops.zero(); 16];
     last[0] = ops.splat(1 << 31);
-    last[15] = ops.splat(const { 8 * PART_BYTES as i32 });
+    last[15] = ops.splat(PART_BITS);
     state = compress(isa, state, last);
     for (at, state) in state.into_iter().enumerate() {
         let mut word = [0i32; LANES_MAX];
@@ -285,8 +287,8 @@ mod tests {
 
     #[test]
     fn lanes_hash_as_sha256_does() {
-        let content: Vec<u8> = (0..37 * PART_BYTES as u32)
-            .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8)
+        let content: Vec<u8> = (0..37 * 64 * 1024u32)
+            .map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[3])
             .collect();
         let (parts, _) = content.as_chunks::<PART_BYTES>();
         for count in [1, 3, 4, 8, 15, 16, 17, 37] {

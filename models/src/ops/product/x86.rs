@@ -164,7 +164,7 @@ fn dot_avx2(sums: __m256i, weights: __m256i, quad: __m256i) -> __m256i {
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn avx2_spills(spills: &[Vec<Spill>], panel: &[Line], tile: &mut Tile) {
     let (rows, _) = tile.0.as_chunks_mut::<LINE_COLUMNS>();
-    for (row, spills) in rows.iter_mut().zip(spills) {
+    for (row, spills) in rows.iter_mut().zip(spills).filter(|(_, spills)| !spills.is_empty()) {
         let out: *mut __m256i = row.as_mut_ptr().cast();
         // SAFETY: a row of sums is as large as two registers.
         let mut acc = unsafe { [_mm256_loadu_si256(out), _mm256_loadu_si256(out.add(1))] };
