@@ -74,6 +74,7 @@ class Build:
             data=self.data,
             work=self.work,
             seed=recipe.seed + 101 + 100 * JOBS.index(name),
+            count=1 if is_held else recipe.runs,
             silver=silver,
         )
 
@@ -138,7 +139,7 @@ def hold(build: Build) -> None:
 
 
 def train(build: Build) -> None:
-    """Train the network that ships, on all training data."""
+    """Train the networks whose mean ships, on all training data."""
     recipe = build.recipe
     paths = runs.run_all(build.job("train", is_held=False, silver=build.silver), THREADS)
     network = runs.mean(paths, build.data)

@@ -78,6 +78,8 @@ GOLDEN_TEXTS = 16
 # move by more when one activation falls to the other side of a half: that is the width of the
 # arithmetic, and says nothing of the device.
 STEADY = 0.1
+# The same class must win on every device, so that the two best may not be closer than both can move.
+LEAD_MIN = 0.25
 JITTER = 3e-7
 TRIALS = 8
 
@@ -177,6 +179,8 @@ class Goldens:
         found: list[str] = []
         while drawn and len(found) < GOLDEN_TEXTS:
             text = drawn.pop()
+            if _lead(run(self._exact, text)) < LEAD_MIN:
+                continue
             if moved(lambda by: [run(by, text)], self._exact, self._trials) < STEADY:
                 found.append(text)
         return found
@@ -204,6 +208,12 @@ class Goldens:
         texts = self.steady(texts, lambda by, text: by.spans(task, [text], most)[0].logits)
         pairs = self._exact.spans(task, texts, most)
         return [_golden(text, of.logits) for text, of in zip(texts, pairs, strict=True)]
+
+
+def _lead(rows: Floats) -> float:
+    """By how much the winner leads in the row where it leads by least."""
+    ordered = np.sort(np.atleast_2d(rows), axis=1)
+    return float((ordered[:, -1] - ordered[:, -2]).min()) if len(ordered) else LEAD_MIN
 
 
 def _golden(text: str, rows: Floats) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Job:
     data: Path
     work: Path
     seed: int
+    count: int
     # File of silver examples in `work`; none for those who make them.
     silver: str | None = None
 
@@ -58,7 +59,7 @@ def save(state: dict[str, Tensor], path: Path) -> None:
 
 def run_all(job: Job, threads: int) -> list[Path]:
     """Trains the runs that have no result yet, side by side as far as there are threads."""
-    wanted = [at for at in range(job.recipe.runs) if not job.path(at).exists()]
+    wanted = [at for at in range(job.count) if not job.path(at).exists()]
     if wanted:
         side_by_side = min(len(wanted), threads)
         spawn = multiprocessing.get_context("spawn")
@@ -66,7 +67,7 @@ def run_all(job: Job, threads: int) -> list[Path]:
             each = max(1, threads // side_by_side)
             for done in [pool.submit(_run, job, at, each) for at in wanted]:
                 done.result()
-    return [job.path(at) for at in range(job.recipe.runs)]
+    return [job.path(at) for at in range(job.count)]
 
 
 def mean(paths: Sequence[Path], data: Path) -> Network:
@@ -105,7 +106,7 @@ def _run(job: Job, at: int, threads: int) -> None:
         shares=job.shares,
         encoder_rate=recipe.encoder_rate,
         words_too=False,
-        name=f"{job.name} {at + 1} of {recipe.runs}",
+        name=f"{job.name} {at + 1} of {job.count}",
         pool=pool,
     )
     save(made.state_dict(), job.path(at))
