@@ -4,7 +4,8 @@ use super::memory;
 use crate::config::{Config, ConfigError};
 use crate::pipeline::{Masking, Models, Pipeline, Task};
 use crate::spool::SpoolError;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreConfig, StoreError};
+use crate::sync::Identity;
 use std::net::SocketAddr;
 
 /// What keeps the agent from starting.
@@ -89,7 +90,8 @@ pub fn open(config: Config) -> Result<Opened, StartError> {
         faults.push(format!("{message}; {remedy}"));
     }
     let tasks = tasks(&config, &models).map_err(StartError::Config)?;
-    let opened = Store::open(&config.data_dir, config.store.clone());
+    let device = config.hub.as_ref().and_then(|hub| Identity::device_in(&hub.identity));
+    let opened = Store::open(&config.data_dir, StoreConfig { device, ..config.store.clone() });
     let (store, found) = opened.map_err(StartError::Store)?;
     if found.damaged > 0 {
         let (damaged, salvaged, lost) = (found.damaged, found.salvaged, found.lost);

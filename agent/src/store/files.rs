@@ -3,7 +3,7 @@
 use super::ballast::Ballast;
 use super::table::{SledTable, sync_dir};
 use landfall_agent_core::store::{Medium, Notice, StoreError, Table, TableError, VALUE_BYTES_MAX};
-use landfall_wire::id::Epoch;
+use landfall_wire::id::{DeviceId, Epoch};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -18,13 +18,14 @@ const PIECE_BYTES: usize = 4 << 20;
 /// Generations in directories, with the ballast beside them.
 pub(super) struct Files {
     dir: PathBuf,
+    device: Option<DeviceId>,
     ballast: Ballast,
 }
 
 impl Files {
-    /// The store in `dir`, which exists.
-    pub(super) fn new(dir: &Path) -> Files {
-        Files { dir: dir.to_owned(), ballast: Ballast::new(dir) }
+    /// The store in `dir`, which exists, of a device that may have a name.
+    pub(super) fn new(dir: &Path, device: Option<DeviceId>) -> Files {
+        Files { dir: dir.to_owned(), device, ballast: Ballast::new(dir) }
     }
 
     fn queue(&self) -> PathBuf {
@@ -94,6 +95,10 @@ impl Medium for Files {
         let random = getrandom::u64();
         let failed = |e| StoreError::Closed { detail: format!("no random numbers: {e}") };
         random.map(Epoch).map_err(failed)
+    }
+
+    fn device(&self) -> Option<&DeviceId> {
+        self.device.as_ref()
     }
 
     fn path(&self, number: Option<u64>) -> PathBuf {

@@ -67,8 +67,9 @@ impl Store {
     pub fn open(dir: &Path, config: StoreConfig) -> Result<(Store, Opened), StoreError> {
         fs::create_dir_all(dir).map_err(|e| file_error("create", dir, &e))?;
         let lock = lock(dir)?;
+        let files = Files::new(dir, config.device.clone());
         let started = Instant::now();
-        let (engine, opened) = Engine::open(Box::new(Files::new(dir)), config, 0)?;
+        let (engine, opened) = Engine::open(Box::new(files), config, 0)?;
         let shared = engine.shared();
         let (tell_durable, durable) = watch::channel(0);
         let tickets = watch::Sender::new(0);

@@ -108,6 +108,11 @@ struct Bundle {
 }
 
 impl Identity {
+    /// The device's name in an identity directory, if it can be read.
+    pub fn device_in(dir: &Path) -> Option<DeviceId> {
+        bundle(&dir.join("bundle.toml")).ok().map(|bundle| bundle.device)
+    }
+
     /// Loads and checks the directory that `landfall-hub enroll` wrote: `ca.pem`,
     /// `device.pem`, `device.key`, `bundle.toml`.
     ///

@@ -3,6 +3,7 @@
 //!
 //! Enum variants are appended, never reordered: their order is the format.
 
+use crate::chain::ChainMark;
 use crate::id::{Confidence, Epoch, ShortDigest, TaskName, Ticket};
 use crate::limits::{
     RECORD_BYTES_MAX, RECORD_FIELDS_BYTES_MAX, RECORD_META_BYTES_MAX, RECORD_TEXT_BYTES_MAX,
@@ -271,6 +272,8 @@ pub enum Event {
         /// What it is, and what that means.
         detail: String,
     },
+    /// The hash chain of the outcomes at one position.
+    Chain(ChainMark),
 }
 
 /// A range of records that will never arrive, and why.
@@ -408,7 +411,8 @@ impl Record {
             Record::Event(Event::StoreReplaced { detail, .. } | Event::Trouble { detail, .. }) => {
                 fit_string(Some(detail));
             }
-            Record::Event(Event::Started { .. } | Event::Expired { .. }) | Record::Loss(_) => {}
+            Record::Event(Event::Started { .. } | Event::Expired { .. } | Event::Chain(_))
+            | Record::Loss(_) => {}
         }
         self
     }

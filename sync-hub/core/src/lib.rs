@@ -5,6 +5,7 @@
 //! * [`session`]: one device's connection as a state machine: greeting, acknowledgements,
 //!   sending answers in a window.
 //! * [`desk`]: the life of an escalation and the check of an answer.
+//! * [`audit`]: whether a log of outcomes is complete and unaltered.
 //! * [`fleet`]: figures derived from what is stored.
 //!
 //! Invariants:
@@ -15,6 +16,7 @@
 //!
 //! Not here: sockets, databases, clocks, randomness. Time is given in milliseconds.
 
+pub mod audit;
 pub mod desk;
 pub mod fleet;
 pub mod ingest;

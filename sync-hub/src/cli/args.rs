@@ -52,6 +52,16 @@ pub(super) enum Command {
     Escalations(EscalationsCommand),
     /// List what devices decided, newest first.
     Outcomes(OutcomesArgs),
+    /// Prove that a device's outcomes are here, complete and unaltered, or say where they are not.
+    ///
+    /// Exit code 0: proven. 1: broken. 3: nothing is wrong, but not every outcome is proven (yet).
+    Audit {
+        /// Name of the device.
+        device: DeviceId,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the totals.
     Stats {
         /// Print JSON.

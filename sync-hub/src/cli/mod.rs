@@ -1,9 +1,11 @@
-//! The commands. Exit codes: 0 done, 1 failed, 2 wrong usage or invalid configuration.
+//! The commands. Exit codes: 0 done, 1 failed, 2 wrong usage or invalid configuration, 3 nothing
+//! is wrong but not everything is there (`audit`).
 //!
 //! Commands work on the data directory itself, whether a hub runs on it or not; a running one
 //! notices within a tenth of a second.
 
 mod args;
+mod audit;
 mod desk;
 mod failure;
 mod lists;
@@ -30,22 +32,29 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let data = &cli.data;
-    let outcome = match cli.command {
-        Command::Run(args) => run::run(data, &args),
-        Command::Enroll(args) => people::enroll(data, &args),
-        Command::Revoke { device } => people::revoke(data, &device),
-        Command::Devices { json } => lists::devices(data, json),
-        Command::Escalations(command) => desk::escalations(data, command),
-        Command::Outcomes(args) => lists::outcomes(data, args),
-        Command::Stats { json } => lists::stats(data, json),
-    };
+    let outcome = execute(data, cli.command);
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             out::error(&failure);
             ExitCode::from(failure.exit_code)
         }
     }
+}
+
+/// Returns the exit code.
+fn execute(data: &Path, command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Audit { device, json } => return audit::audit(data, &device, json),
+        Command::Run(args) => run::run(data, &args)?,
+        Command::Enroll(args) => people::enroll(data, &args)?,
+        Command::Revoke { device } => people::revoke(data, &device)?,
+        Command::Devices { json } => lists::devices(data, json)?,
+        Command::Escalations(command) => desk::escalations(data, command)?,
+        Command::Outcomes(args) => lists::outcomes(data, args)?,
+        Command::Stats { json } => lists::stats(data, json)?,
+    }
+    Ok(0)
 }
 
 /// Opens the database of a data directory that must exist: a mistyped path makes no new hub.

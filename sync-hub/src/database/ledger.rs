@@ -1,14 +1,16 @@
 //! One device's part of a transaction, in SQL. What is done with it is decided in
 //! [`landfall_hub_core::ledger`].
 
-use super::{number, queries, signed, unsigned, views};
+use super::columns::{Columns, Lent};
+use super::{audit, number, queries, signed, unsigned, views};
 use landfall_hub_core::desk::State;
 use landfall_hub_core::ledger::{Answers, Asked, Ingested, Ledger, Lost, Place};
 use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, Ticket};
-use landfall_wire::record::{Answer, Escalation, Event, Loss, Outcome, Record, StreamId, Verdict};
+use landfall_wire::record::{Answer, Escalation, Event, Loss, Outcome, Record, StreamId};
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// A transaction on the rows of one device.
 pub(super) struct SqlLedger<'a> {
@@ -51,6 +53,14 @@ impl<'a> SqlLedger<'a> {
             .map(drop)
     }
 }
+
+/// [`super::columns::NAMES`] follow the first five.
+const INSERT_OUTCOME: &str = "INSERT INTO outcome (device, epoch, seq, received_ms, record, task,
+         caller_id, at_ms, mechanism, mechanism_name, status, reason, escalation_seq, decision,
+         confidence_bp, package, config, decide_us, read, fields_left_out, text, text_bytes,
+         masking, meta)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     ON CONFLICT (device, epoch, seq) DO NOTHING";
 
 impl Ledger for SqlLedger<'_> {
     type Error = rusqlite::Error;
@@ -114,51 +124,16 @@ impl Ledger for SqlLedger<'_> {
                 .query_row(params![self.device, task, caller_id], |row| row.get(0))?;
             self.totals.caller_ids += u64::from(!known);
         }
-        let (status, reason, ticket_seq) = match &outcome.verdict {
-            Verdict::Answered => ("answered", None, None),
-            Verdict::Refused => ("refused", None, None),
-            Verdict::Escalated { reason, seq } => {
-                ("escalated", Some(views::reason(reason)), Some(signed(*seq)))
-            }
-        };
-        let (mechanism, mechanism_name) = views::mechanism(&outcome.mechanism);
-        let (text, text_bytes) = views::text(outcome.text.as_ref());
-        let inserted = self
-            .tx
-            .prepare_cached(
-                "INSERT INTO outcome (device, epoch, seq, received_ms, task, caller_id, at_ms,
-                     mechanism, mechanism_name, status, reason, escalation_seq, decision,
-                     confidence_bp, package, config, decide_us, read, fields_left_out, text,
-                     text_bytes, masking, meta)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                     ?18, ?19, ?20, ?21, ?22, ?23)
-                 ON CONFLICT (device, epoch, seq) DO NOTHING",
-            )?
-            .execute(params![
-                self.device,
-                signed(place.epoch.0),
-                number(place.seq),
-                self.now_ms,
-                task,
-                outcome.caller_id,
-                number(outcome.at_ms),
-                mechanism,
-                mechanism_name,
-                status,
-                reason,
-                ticket_seq,
-                outcome.decision.as_ref().map(|decision| views::decision(decision).to_string()),
-                outcome.confidence.basis_points(),
-                outcome.package.to_string(),
-                outcome.config.to_string(),
-                outcome.decide_us,
-                outcome.read.as_ref().map(|read| views::read(read).to_string()),
-                outcome.fields_left_out,
-                text,
-                text_bytes,
-                outcome.masking.map(views::masking),
-                views::meta(&outcome.meta).to_string(),
-            ])?;
+        let record = Record::Outcome(outcome.clone()).encode();
+        let record =
+            record.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let columns = Columns::of(outcome);
+        let mut statement = self.tx.prepare_cached(INSERT_OUTCOME)?;
+        let (epoch, seq) = (signed(place.epoch.0), number(place.seq));
+        let place = [Value::from(self.device), epoch.into(), seq.into(), self.now_ms.into()];
+        let record = [Value::from(record)];
+        let values = place.iter().chain(&record).chain(&columns.0);
+        let inserted = statement.execute(rusqlite::params_from_iter(values.map(Lent)))?;
         self.totals.outcomes += inserted as u64;
         Ok(())
     }
@@ -169,7 +144,7 @@ impl Ledger for SqlLedger<'_> {
         escalation: &Escalation,
         state: State,
     ) -> rusqlite::Result<()> {
-        let candidates: Vec<Value> = escalation
+        let candidates: Vec<serde_json::Value> = escalation
             .candidates
             .iter()
             .map(|(label, confidence)| {
@@ -239,6 +214,7 @@ impl Ledger for SqlLedger<'_> {
             Event::Trouble { at_ms, detail } => {
                 ("trouble", json!({ "at": views::time(number(*at_ms)), "detail": detail }))
             }
+            Event::Chain(mark) => return audit::keep(self.tx, self.device, mark),
         };
         self.tx
             .prepare_cached(

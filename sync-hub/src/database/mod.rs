@@ -7,6 +7,8 @@
 //! A [`Command`] is data, so that a group which fails is tried again one by one: what is wrong
 //! with one command never spoils another.
 
+pub mod audit;
+mod columns;
 pub mod commands;
 mod error;
 pub mod ingest;

@@ -7,6 +7,7 @@
 )]
 
 mod answers;
+mod audit;
 mod client;
 mod identity;
 mod ingest;

@@ -1,5 +1,6 @@
 //! Bounds of a store.
 
+use landfall_wire::id::DeviceId;
 use std::time::Duration;
 
 /// Most records written in one durable commit. Write amplification of sled is 56x at one
@@ -61,6 +62,8 @@ pub struct StoreConfig {
     pub generation_records_max: u64,
     /// See [`RETRY_WINDOW_OUTCOMES`].
     pub retry_window_outcomes: u64,
+    /// The device's name, if it has one: the hash chain of its outcomes is bound to it.
+    pub device: Option<DeviceId>,
 }
 
 impl Default for StoreConfig {
@@ -81,6 +84,7 @@ impl StoreConfig {
             generation_bytes_max: GENERATION_BYTES_MAX.min(bytes_max / 4),
             generation_records_max: GENERATION_RECORDS_MAX,
             retry_window_outcomes: RETRY_WINDOW_OUTCOMES,
+            device: None,
         }
     }
 }

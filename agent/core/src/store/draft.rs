@@ -4,10 +4,12 @@ use super::StoreError;
 use super::keys;
 use super::medium::Changes;
 use super::meta::Meta;
-use super::state::{Failed, State, seal_record};
+use super::state::{Failed, State, encode, seal, seal_record};
 use super::ticket::{RetryRecord, Stage, TicketRecord};
 use super::types::{CallerKey, Committed, Kept};
+use super::value::{Kind, Value};
 use crate::task::Entry;
+use landfall_wire::chain::ChainMark;
 use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::{Answer, Event, Loss, Record, StreamId, Verdict};
@@ -109,8 +111,12 @@ impl Draft {
             put.push((keys::record(StreamId::Escalation, epoch, seq), value));
             ticket = Some(Ticket { epoch, seq });
         }
-        let record = Record::Outcome(outcome).fit();
-        let value = seal_record(&record, StreamId::Outcome, epoch, outcome_seq)?;
+        let payload = encode(&Record::Outcome(outcome).fit())?;
+        let running_ms = self.meta.running_ms;
+        let begins = self.meta.chain.as_mut().and_then(|chain| chain.beginning(epoch));
+        let before = self.meta.chain.as_mut().map(|chain| chain.follow(&payload, running_ms));
+        let kind = Kind::Record(StreamId::Outcome);
+        let value = seal(Value { kind, epoch, seq: outcome_seq, before, payload: &payload })?;
         put.push((keys::record(StreamId::Outcome, epoch, outcome_seq), value));
         if let Some(key) = key {
             let too_large = || StoreError::Record("the reply is too large to keep".to_owned());
@@ -131,6 +137,8 @@ impl Draft {
             self.open_ticket(ticket, record);
             self.opened += 1;
         }
+        let due = self.meta.chain.as_mut().and_then(|chain| chain.due(epoch));
+        begins.into_iter().chain(due).try_for_each(|mark| self.mark(mark))?;
         Ok(Committed { epoch, outcome_seq, ticket, repeated: None })
     }
 
@@ -148,6 +156,11 @@ impl Draft {
     pub(super) fn loss(&mut self, loss: Loss) -> Result<(), StoreError> {
         self.lost += loss.end - loss.first;
         self.event(Record::Loss(loss))
+    }
+
+    /// Tells the hub the hash chain at a position.
+    pub(super) fn mark(&mut self, mark: ChainMark) -> Result<(), StoreError> {
+        self.event(Record::Event(Event::Chain(mark)))
     }
 
     /// The hub has everything below.

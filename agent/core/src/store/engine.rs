@@ -359,6 +359,9 @@ impl Engine {
             self.failed(failed);
         }
         let written_ms = self.shared.state().meta.running_ms;
+        if writable && let Err(failed) = self.mark_by_time() {
+            self.failed(failed);
+        }
         let due = self.now_ms().saturating_sub(written_ms) >= RUNNING_EVERY_MS;
         self.draft.moved |= due && self.shared.state().tickets_open > 0;
         self.commit();

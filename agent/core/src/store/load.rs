@@ -14,8 +14,9 @@ use super::salvage::{self, Find};
 use super::state::{Failed, Health, State};
 use super::ticket::Stage;
 use super::types::{Opened, StreamStatus};
+use landfall_wire::chain::ChainMark;
 use landfall_wire::id::Ticket;
-use landfall_wire::record::{Event, Loss, LossReason, Record};
+use landfall_wire::record::{Event, Loss, LossReason, Record, StreamId};
 use std::collections::BTreeSet;
 
 /// Loss records written for one damaged store: a flipped byte costs one or two ranges.
@@ -65,6 +66,7 @@ pub(super) fn load(
         begin(medium, 1, &mut state)?;
     }
     find_ends(medium, &mut state)?;
+    state.meta.bind(medium);
     state.meta.reopen();
     state.tickets_open = count_open(&state).map_err(|e| failed_error(medium, e))?;
     Ok((state, opened))
@@ -127,18 +129,33 @@ fn replace(
     let old = any_meta.then(|| find.newest(&mut state.meta));
     find.extend_streams(&mut state.meta, old.is_none());
     find_ends(medium, state)?;
-    let given_up = state.meta.begin_epoch(medium.epoch()?);
+    // A meta that is older than the records knows no end of their chain.
+    let ended = state.meta.stream(StreamId::Outcome, state.meta.epoch).map(|s| (s.epoch, s.end));
+    let chain = state.meta.chain;
+    let epoch = medium.epoch()?;
+    let given_up = state.meta.begin_epoch(epoch, medium);
     let last =
         damaged.iter().map(|bad| bad.number).chain(state.generations.iter().map(|g| g.number));
     begin(medium, last.max().unwrap_or(0) + 1, state)?;
     let salvaged = copy_out(medium, state, damaged, find)?;
     let mut draft = Draft::new(state.meta.clone());
     let missing = missing(state).map_err(|e| failed_error(medium, e))?;
+    let mut marks = Vec::new();
+    for loss in &missing {
+        marks.extend(state.bridge(loss).map_err(|e| failed_error(medium, e))?);
+    }
+    if let Some((epoch, at)) = ended {
+        let known = chain.filter(|head| head.at == at).map(|head| head.value);
+        let known = known.map(|value| ChainMark { epoch, at, value, begins: false });
+        let found = state.mark_at(epoch, at).map_err(|e| failed_error(medium, e))?;
+        marks.extend(known.or(found));
+    }
     let detail: Vec<&str> = damaged.iter().map(|bad| bad.detail.as_str()).collect();
     let event = Event::StoreReplaced { old, salvaged, detail: detail.join("; ") };
     draft.event(Record::Event(event))?;
     give_up(medium, &mut draft, given_up)?;
     missing.into_iter().try_for_each(|loss| draft.loss(loss))?;
+    marks.into_iter().try_for_each(|mark| draft.mark(mark))?;
     opened.damaged = damaged.len();
     opened.salvaged = salvaged;
     opened.lost = draft.lost;

@@ -2,7 +2,7 @@
 //! of epochs. On a device that is sled in directories; in the simulator, memory with faults.
 
 use super::StoreError;
-use landfall_wire::id::Epoch;
+use landfall_wire::id::{DeviceId, Epoch};
 use std::path::PathBuf;
 
 /// Why a table failed.
@@ -95,6 +95,10 @@ pub trait Medium: Send {
     /// # Errors
     /// [`StoreError`].
     fn epoch(&mut self) -> Result<Epoch, StoreError>;
+    /// The device's name, if it has one: what the hash chain is bound to.
+    fn device(&self) -> Option<&DeviceId> {
+        None
+    }
     /// What to call a generation, or all of them, in messages.
     fn path(&self, number: Option<u64>) -> PathBuf;
     /// Something a log should have.

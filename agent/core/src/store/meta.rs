@@ -8,9 +8,10 @@
 //! above the reach was then written after that, under numbers that the hub has seen.
 //!
 //! The value holds the meta, then, since a later version, the reaches and whether an open has
-//! raised them. An older reader ignores what follows; what an older writer wrote reaches to its
-//! end.
+//! raised them, then the end of the hash chain. An older reader ignores what follows; what an
+//! older writer wrote reaches to its end, and has no chain.
 
+use super::chain::Head;
 use super::medium::{Medium, Table, TableError};
 use super::types::StreamStatus;
 use super::value::{Kind, Value};
@@ -40,6 +41,9 @@ pub(super) struct Meta {
     /// them.
     #[serde(skip)]
     pub(super) reopened: bool,
+    /// The end of the hash chain over the outcomes of this epoch.
+    #[serde(skip)]
+    pub(super) chain: Option<Head>,
 }
 
 /// What follows the meta in its value.
@@ -60,8 +64,10 @@ impl Meta {
             answers: None,
             streams: Vec::new(),
             reopened: false,
+            chain: None,
         };
-        let given_up = meta.begin_epoch(medium.epoch()?);
+        let epoch = medium.epoch()?;
+        let given_up = meta.begin_epoch(epoch, medium);
         debug_assert!(given_up.is_empty(), "there was nothing");
         Ok(meta)
     }
@@ -70,7 +76,7 @@ impl Meta {
     /// those of the oldest epochs that a greeting has no room for: they are given up, which the
     /// caller must record.
     #[must_use]
-    pub(super) fn begin_epoch(&mut self, epoch: Epoch) -> Vec<StreamStatus> {
+    pub(super) fn begin_epoch(&mut self, epoch: Epoch, medium: &dyn Medium) -> Vec<StreamStatus> {
         self.epoch = epoch;
         self.forget_finished();
         let surplus =
@@ -85,6 +91,8 @@ impl Meta {
             reach: 0,
         });
         self.streams.extend(new);
+        self.chain = None;
+        self.bind(medium);
         given_up
     }
 
@@ -139,9 +147,10 @@ impl Meta {
         let reaches = self.streams.iter().map(|s| s.reach).collect();
         let reaches = Reaches { reaches, reopened: self.reopened };
         payload.extend(postcard::to_stdvec(&reaches).unwrap_or_default());
+        payload.extend(postcard::to_stdvec(&self.chain).unwrap_or_default());
         let (epoch, seq) = (self.epoch, self.counter);
-        let value = Value { kind: Kind::Meta, epoch, seq, payload: &payload };
-        value.seal().expect("64 streams of at most 51 bytes fit")
+        let value = Value { kind: Kind::Meta, epoch, seq, before: None, payload: &payload };
+        value.seal().expect("64 streams of at most 51 bytes and a chain of at most 71 fit")
     }
 
     pub(super) fn parse(value: &Value<'_>) -> Option<Meta> {
@@ -151,7 +160,9 @@ impl Meta {
         let (mut meta, rest) = postcard::take_from_bytes::<Meta>(value.payload).ok()?;
         meta.streams.iter_mut().for_each(|s| s.reach = s.end);
         if !rest.is_empty() {
-            let Reaches { reaches, reopened } = postcard::from_bytes(rest).ok()?;
+            let (reaches, rest) = postcard::take_from_bytes(rest).ok()?;
+            let Reaches { reaches, reopened } = reaches;
+            meta.chain = if rest.is_empty() { None } else { postcard::from_bytes(rest).ok()? };
             meta.reopened = reopened;
             meta.streams.iter_mut().zip(reaches).for_each(|(s, reach)| s.reach = reach);
         }
@@ -186,6 +197,7 @@ mod tests {
             answers: None,
             streams: vec![stream(StreamId::Escalation, 2, 1), stream(StreamId::Outcome, 4, 4)],
             reopened: true,
+            chain: None,
         }
     }
 
@@ -197,15 +209,19 @@ mod tests {
         let sealed = meta().seal();
         let value = Value::open(&sealed).unwrap();
         assert_eq!(Meta::parse(&value), Some(meta()));
-        assert_eq!(value.payload, [OLD, &[2, 1, 4, 1]].concat(), "golden bytes");
+        assert_eq!(value.payload, [OLD, &[2, 1, 4, 1, 0]].concat(), "golden bytes");
         // An old reader takes the meta from the front and ignores the rest.
         let (read, rest) = postcard::take_from_bytes::<Meta>(value.payload).unwrap();
-        assert_eq!((read.counter, read.streams[0].end, rest.len()), (3, 2, 4));
+        assert_eq!((read.counter, read.streams[0].end, rest.len()), (3, 2, 5));
         // What an old writer wrote reaches to its end.
         let old = Value { payload: OLD, ..value };
         let old = Meta::parse(&old).unwrap();
         assert_eq!(old.streams.iter().map(|s| s.reach).collect::<Vec<_>>(), [2, 4]);
         assert!(!old.reopened);
+        // One that knew the reaches, but no chain.
+        let reaches = [OLD, &[2, 1, 4, 1]].concat();
+        let reaches = Value { payload: &reaches, ..value };
+        assert_eq!(Meta::parse(&reaches), Some(meta()));
     }
 
     #[test]

@@ -17,10 +17,12 @@
 //!   on in a new epoch (see `rollback`);
 //! * after a failed write nothing is written until the tables were opened again;
 //! * memory is bounded by the number of generations, not by the backlog;
+//! * the outcomes of an epoch form a hash chain, of which the hub is told (see `chain`);
 //! * a time to live counts the time this store was open, never the wall clock.
 //!
 //! Not here: files, threads, clocks, randomness; what a record means, and when to send it.
 
+mod chain;
 mod config;
 mod draft;
 mod engine;

@@ -38,7 +38,7 @@ impl Engine {
         let tickets = escalations.map_or(0..0, |s| s.reach.max(s.acked)..s.end);
         self.give_tickets_up(meta.epoch, tickets)?;
         let new = self.medium.epoch().map_err(Failed::Store)?;
-        let given_up = self.draft.meta.begin_epoch(new);
+        let given_up = self.draft.meta.begin_epoch(new, &*self.medium);
         let lost: u64 = meta.streams.iter().map(|s| s.end - s.reach.max(s.acked)).sum();
         let detail = format!(
             "the store was restored from an old image: the hub has {} records of stream {}, \

@@ -359,7 +359,16 @@ pub(super) fn seal_record(
     epoch: Epoch,
     seq: u64,
 ) -> Result<Vec<u8>, StoreError> {
-    let payload = record.encode().map_err(|e| StoreError::Record(e.to_string()))?;
-    let value = Value { kind: Kind::Record(stream), epoch, seq, payload: &payload };
+    let payload = encode(record)?;
+    seal(Value { kind: Kind::Record(stream), epoch, seq, before: None, payload: &payload })
+}
+
+/// A record as it travels.
+pub(super) fn encode(record: &Record) -> Result<Vec<u8>, StoreError> {
+    record.encode().map_err(|e| StoreError::Record(e.to_string()))
+}
+
+/// A record's value as it is stored.
+pub(super) fn seal(value: Value<'_>) -> Result<Vec<u8>, StoreError> {
     value.seal().ok_or_else(|| StoreError::Record("it is too large".to_owned()))
 }

@@ -31,7 +31,7 @@ impl TicketRecord {
     pub(super) fn seal(&self, ticket: Ticket) -> Option<Vec<u8>> {
         let payload = postcard::to_stdvec(self).ok()?;
         let Ticket { epoch, seq } = ticket;
-        Value { kind: Kind::Ticket, epoch, seq, payload: &payload }.seal()
+        Value { kind: Kind::Ticket, epoch, seq, before: None, payload: &payload }.seal()
     }
 
     pub(super) fn parse(value: &Value<'_>) -> Option<(Ticket, TicketRecord)> {
@@ -51,7 +51,8 @@ pub(super) struct RetryRecord {
 impl RetryRecord {
     pub(super) fn seal(&self, epoch: Epoch, outcome_seq: u64) -> Option<Vec<u8>> {
         let payload = postcard::to_stdvec(self).ok()?;
-        Value { kind: Kind::Retry, epoch, seq: outcome_seq, payload: &payload }.seal()
+        let (kind, seq) = (Kind::Retry, outcome_seq);
+        Value { kind, epoch, seq, before: None, payload: &payload }.seal()
     }
 
     pub(super) fn parse(value: &Value<'_>) -> Option<(CallerKey, Kept)> {

@@ -89,14 +89,29 @@ impl Engine {
                 let reason = LossReason::Shed;
                 let loss = Loss { stream, epoch, first, end, reason };
                 self.medium.notice(Notice::Shed { stream: stream.name(), first, end });
-                if let Err(error) = self.draft.loss(loss) {
-                    self.upkeep_failed("record a loss", &error);
+                if let Err(failed) = self.record_loss(loss) {
+                    self.failed(failed);
                     return false;
                 }
             }
         }
         self.draft.moved = true;
         self.commit()
+    }
+
+    /// The loss, and what bridges it in the hash chain.
+    fn record_loss(&mut self, loss: Loss) -> Result<(), Failed> {
+        let bridge = self.shared.state().bridge(&loss)?;
+        self.draft.loss(loss).map_err(Failed::Store)?;
+        bridge.into_iter().try_for_each(|mark| self.draft.mark(mark)).map_err(Failed::Store)
+    }
+
+    /// Tells the hub of outcomes that stand without a mark for long.
+    pub(super) fn mark_by_time(&mut self) -> Result<(), Failed> {
+        let (epoch, now_ms) = (self.draft.meta.epoch, self.now_ms());
+        let due = self.draft.meta.chain.as_mut();
+        let due = due.and_then(|chain| chain.due_by_time(epoch, now_ms));
+        due.map_or(Ok(()), |mark| self.draft.mark(mark)).map_err(Failed::Store)
     }
 
     fn drops_escalations(&self, stream: StreamId) -> bool {

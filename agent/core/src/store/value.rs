@@ -10,9 +10,12 @@
 //! 25      4     CRC-32 of bytes 4..25 and the payload
 //! 29      ..    payload
 //! ```
+//! The payload of a chained outcome (kind 32) begins with 32 bytes of the hash chain before it;
+//! an outcome of an agent that kept no chain has kind 0.
 //! A value never exceeds [`VALUE_BYTES_MAX`]: sled writes larger ones to files of their own,
 //! which it never syncs, and a power cut then leaves a store that cannot be opened.
 
+use landfall_wire::chain::ChainValue;
 use landfall_wire::id::Epoch;
 use landfall_wire::limits::RECORD_BYTES_MAX;
 use landfall_wire::record::StreamId;
@@ -22,7 +25,11 @@ pub const VALUE_BYTES_MAX: usize = 4096;
 
 const MAGIC: &[u8; 4] = b"LFv1";
 const HEADER_BYTES: usize = 29;
-const _: () = assert!(HEADER_BYTES + RECORD_BYTES_MAX <= VALUE_BYTES_MAX);
+/// Bytes of the hash chain before an outcome.
+const CHAIN_BYTES: usize = 32;
+const _: () = assert!(HEADER_BYTES + CHAIN_BYTES + RECORD_BYTES_MAX <= VALUE_BYTES_MAX);
+/// Kind of an outcome with its place in the hash chain.
+const CHAINED: u8 = 32;
 
 /// What a value holds. The number is the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +55,7 @@ impl Kind {
 
     fn from_code(code: u8) -> Option<Kind> {
         Some(match code {
-            0 => Kind::Record(StreamId::Outcome),
+            0 | CHAINED => Kind::Record(StreamId::Outcome),
             1 => Kind::Record(StreamId::Escalation),
             2 => Kind::Record(StreamId::Event),
             3 => Kind::Record(StreamId::Answer),
@@ -66,23 +73,28 @@ pub(super) struct Value<'a> {
     pub(super) kind: Kind,
     pub(super) epoch: Epoch,
     pub(super) seq: u64,
+    /// The hash chain before a chained outcome.
+    pub(super) before: Option<ChainValue>,
     pub(super) payload: &'a [u8],
 }
 
 impl<'a> Value<'a> {
     /// The bytes to store, or `None` if the payload is too large.
     pub(super) fn seal(&self) -> Option<Vec<u8>> {
-        let length = u32::try_from(self.payload.len()).ok()?;
-        if HEADER_BYTES + self.payload.len() > VALUE_BYTES_MAX {
+        if self.bytes() > VALUE_BYTES_MAX {
             return None;
         }
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.payload.len());
+        let before = self.before.as_ref().map_or(&[][..], |before| &before.0);
+        let length = u32::try_from(before.len() + self.payload.len()).ok()?;
+        let mut bytes = Vec::with_capacity(self.bytes());
         bytes.extend_from_slice(MAGIC);
-        bytes.push(self.kind.code());
+        bytes.push(if self.before.is_some() { CHAINED } else { self.kind.code() });
         bytes.extend_from_slice(&self.epoch.0.to_le_bytes());
         bytes.extend_from_slice(&self.seq.to_le_bytes());
         bytes.extend_from_slice(&length.to_le_bytes());
-        bytes.extend_from_slice(&checksum(&bytes[4..25], self.payload).to_le_bytes());
+        let crc = checksum(&bytes[4..25], &[before, self.payload]);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes.extend_from_slice(before);
         bytes.extend_from_slice(self.payload);
         Some(bytes)
     }
@@ -96,26 +108,33 @@ impl<'a> Value<'a> {
         let length = usize::try_from(u32::from_le_bytes(header[21..25].try_into().ok()?)).ok()?;
         let payload = bytes.get(HEADER_BYTES..HEADER_BYTES.checked_add(length)?)?;
         let crc = u32::from_le_bytes(header[25..29].try_into().ok()?);
-        if crc != checksum(&header[4..25], payload) {
+        if crc != checksum(&header[4..25], &[payload]) {
             return None;
         }
+        let (before, payload) = if header[4] == CHAINED {
+            let (before, payload) = payload.split_first_chunk::<CHAIN_BYTES>()?;
+            (Some(ChainValue(*before)), payload)
+        } else {
+            (None, payload)
+        };
         Some(Value {
             kind: Kind::from_code(header[4])?,
             epoch: Epoch(u64::from_le_bytes(header[5..13].try_into().ok()?)),
             seq: u64::from_le_bytes(header[13..21].try_into().ok()?),
+            before,
             payload,
         })
     }
 
     fn bytes(&self) -> usize {
-        HEADER_BYTES + self.payload.len()
+        HEADER_BYTES + self.before.map_or(0, |_| CHAIN_BYTES) + self.payload.len()
     }
 }
 
-fn checksum(header: &[u8], payload: &[u8]) -> u32 {
+fn checksum(header: &[u8], payload: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(header);
-    hasher.update(payload);
+    payload.iter().for_each(|part| hasher.update(part));
     hasher.finalize()
 }
 
@@ -141,26 +160,45 @@ mod tests {
 
     fn sealed(seq: u64) -> Vec<u8> {
         let kind = Kind::Record(StreamId::Outcome);
-        Value { kind, epoch: Epoch(7), seq, payload: &[u8::try_from(seq).unwrap(); 40] }
-            .seal()
-            .unwrap()
+        let payload = &[u8::try_from(seq).unwrap(); 40];
+        let before = Some(ChainValue([7; 32]));
+        Value { kind, epoch: Epoch(7), seq, before, payload }.seal().unwrap()
     }
 
     #[test]
     fn golden_bytes() {
-        let value = Value { kind: Kind::Ticket, epoch: Epoch(0x0102), seq: 3, payload: b"ab" };
+        let (kind, epoch) = (Kind::Ticket, Epoch(0x0102));
+        let value = Value { kind, epoch, seq: 3, before: None, payload: b"ab" };
         let bytes = value.seal().unwrap();
         let head = b"LFv1\x10\x02\x01\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x02\0\0\0";
         assert_eq!(&bytes[..25], head);
-        assert_eq!(&bytes[25..29], &checksum(&head[4..], b"ab").to_le_bytes());
+        assert_eq!(&bytes[25..29], &checksum(&head[4..], &[b"ab"]).to_le_bytes());
         assert_eq!(&bytes[29..], b"ab");
         assert_eq!(Value::open(&bytes), Some(value));
     }
 
     #[test]
+    fn an_outcome_is_read_with_its_place_in_the_chain_and_without() {
+        let kind = Kind::Record(StreamId::Outcome);
+        let before = Some(ChainValue([7; 32]));
+        let value = Value { kind, epoch: Epoch(1), seq: 3, before, payload: b"ab" };
+        let bytes = value.seal().unwrap();
+        assert_eq!((bytes[4], bytes[21], bytes.len()), (CHAINED, 34, 29 + 34));
+        assert_eq!(&bytes[29..], [&[7; 32][..], b"ab"].concat());
+        assert_eq!(Value::open(&bytes), Some(value));
+        // As an agent without a chain writes it.
+        let old = Value { before: None, ..value };
+        let bytes = old.seal().unwrap();
+        assert_eq!((bytes[4], Value::open(&bytes)), (0, Some(old)));
+        let payload = [0; RECORD_BYTES_MAX];
+        assert!(Value { payload: &payload, ..value }.seal().is_some(), "the largest record fits");
+    }
+
+    #[test]
     fn too_large_is_refused() {
         let payload = vec![0; VALUE_BYTES_MAX - HEADER_BYTES + 1];
-        let value = Value { kind: Kind::Meta, epoch: Epoch(1), seq: 1, payload: &payload };
+        let (kind, epoch) = (Kind::Meta, Epoch(1));
+        let value = Value { kind, epoch, seq: 1, before: None, payload: &payload };
         assert_eq!(value.seal(), None);
         assert!(Value { payload: &payload[1..], ..value }.seal().is_some());
     }

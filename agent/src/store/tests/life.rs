@@ -128,6 +128,8 @@ fn generations_rotate_and_give_space_back_once_the_hub_has_them() {
     runtime.block_on(store.acked(mark(of, 200))).unwrap();
     let escalations = stream(&store, StreamId::Escalation);
     runtime.block_on(store.acked(mark(escalations, 1))).unwrap();
+    let events = stream(&store, StreamId::Event);
+    runtime.block_on(store.acked(mark(events, events.end))).unwrap();
     wait_for("one generation", &store, |store| store.status().generations == 1);
     assert!(store.status().bytes < before.bytes, "{:?}", store.status());
     wait_for("the files' removal", &store, |_| {

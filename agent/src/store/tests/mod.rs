@@ -1,5 +1,6 @@
 //! The store through its public face, on real files.
 
+mod chain;
 mod crash;
 mod damage;
 mod full;

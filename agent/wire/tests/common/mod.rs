@@ -1,5 +1,6 @@
 //! Strategies that make any record.
 
+use landfall_wire::chain::{ChainMark, ChainValue};
 use landfall_wire::id::{Confidence, Epoch, ShortDigest, TaskName, Ticket};
 use landfall_wire::record::{
     Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Masking,
@@ -134,6 +135,12 @@ fn event() -> impl Strategy<Value = Event> {
         }),
         ticket().prop_map(|ticket| Event::Expired { ticket }),
         (any::<u64>(), ".{0,600}").prop_map(|(at_ms, detail)| Event::Trouble { at_ms, detail }),
+        (any::<u64>(), any::<u64>(), any::<[u8; 32]>(), any::<bool>()).prop_map(
+            |(epoch, at, value, begins)| {
+                let (epoch, value) = (Epoch(epoch), ChainValue(value));
+                Event::Chain(ChainMark { epoch, at, value, begins })
+            }
+        ),
     ]
 }
 

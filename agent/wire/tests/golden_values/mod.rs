@@ -1,5 +1,6 @@
 //! One value, at least, of every variant of the format.
 
+use landfall_wire::chain::{ChainMark, ChainValue};
 use landfall_wire::frame::{Batch, Frame, Hello, Position, Welcome};
 use landfall_wire::id::{Confidence, Epoch, ShortDigest, Ticket};
 use landfall_wire::record::{
@@ -31,6 +32,7 @@ pub(crate) fn about(record: &Record) -> &'static str {
             Event::StoreReplaced { .. } => "Record::Event, StoreReplaced",
             Event::Expired { .. } => "Record::Event, Expired",
             Event::Trouble { .. } => "Record::Event, Trouble",
+            Event::Chain(_) => "Record::Event, Chain",
         },
         Record::Loss(loss) => match loss.reason {
             LossReason::Shed => "Record::Loss, shed",
@@ -198,6 +200,15 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
                 at_ms: AT_MS,
                 detail: "the model that masks text failed".to_owned(),
             }),
+        ),
+        (
+            "event-chain",
+            Record::Event(Event::Chain(ChainMark {
+                epoch: EPOCH,
+                at: 128,
+                value: ChainValue([0xc4; 32]),
+                begins: false,
+            })),
         ),
         ("loss-shed", loss(StreamId::Outcome, LossReason::Shed)),
         ("loss-damaged", loss(StreamId::Answer, LossReason::Damaged)),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// One step per version; a released step is never edited, only followed by another.
-const MIGRATIONS: &[&str] = &[include_str!("1.sql"), include_str!("2.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("1.sql"), include_str!("2.sql"), include_str!("3.sql")];
 
 /// How long a statement waits for another process that writes (a command beside a running
 /// hub): each holds the lock for one group commit, milliseconds on any disk.
@@ -85,7 +85,7 @@ mod tests {
         connection.pragma_update(None, "user_version", MIGRATIONS.len() as i64 + 1).unwrap();
         drop(connection);
         let error = open(&path).unwrap_err();
-        assert!(matches!(error, DbError::Newer { found: 3, known: 2 }), "{error}");
+        assert!(matches!(error, DbError::Newer { found: 4, known: 3 }), "{error}");
     }
 
     #[test]
