@@ -13,10 +13,12 @@ pub(in super::super) struct Rows {
     /// What each row's sums start with: it takes back the offset of the weights.
     sums: Vec<i32>,
     /// What did not fit into each row, for the kernel that has such a limit.
+    #[cfg(target_arch = "x86_64")]
     spills: Vec<Vec<Spill>>,
 }
 
 /// A part of a quad that is multiplied on its own.
+#[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spill {
     pub(super) quad: usize,
@@ -26,7 +28,14 @@ pub(super) struct Spill {
 impl Rows {
     /// None yet.
     pub(in super::super) fn new(kernel: Kernel) -> Rows {
-        Rows { kernel, quads: 0, values: Vec::new(), sums: Vec::new(), spills: Vec::new() }
+        Rows {
+            kernel,
+            quads: 0,
+            values: Vec::new(),
+            sums: Vec::new(),
+            #[cfg(target_arch = "x86_64")]
+            spills: Vec::new(),
+        }
     }
 
     /// Takes `rows` rows of `inputs` values, instead of what it had. `quantise` writes the row of
