@@ -17,7 +17,7 @@ use super::types::{Opened, StreamStatus};
 use landfall_wire::chain::ChainMark;
 use landfall_wire::id::Ticket;
 use landfall_wire::record::{Event, Loss, LossReason, Record, StreamId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Loss records written for one damaged store: a flipped byte costs one or two ranges.
 const LOSS_RANGES_MAX: usize = 1000;
@@ -27,18 +27,36 @@ struct Damaged {
     detail: String,
 }
 
-/// Opens everything there is. `suspect` is known to be damaged and is not opened.
+/// Opens everything there is. `suspect` is known to be damaged and is not opened; nor is what
+/// turns out to be damaged only when it is read.
 pub(super) fn load(
     medium: &mut dyn Medium,
     suspect: Option<&(u64, String)>,
 ) -> Result<(State, Opened), StoreError> {
+    let mut suspects: BTreeMap<u64, String> = suspect.cloned().into_iter().collect();
+    loop {
+        match try_load(medium, &suspects) {
+            Err(Failed::Generation(number, TableError::Damaged(detail)))
+                if !suspects.contains_key(&number) =>
+            {
+                suspects.insert(number, detail);
+            }
+            done => return done.map_err(|failed| failed_error(medium, failed)),
+        }
+    }
+}
+
+fn try_load(
+    medium: &mut dyn Medium,
+    suspects: &BTreeMap<u64, String>,
+) -> Result<(State, Opened), Failed> {
     let numbers = medium.list()?;
     let mut opened = Opened { created: numbers.is_empty(), ..Opened::default() };
     let mut damaged = Vec::new();
     let mut generations = Vec::new();
     let mut meta: Option<Meta> = None;
     for number in numbers {
-        if let Some((_, detail)) = suspect.filter(|(bad, _)| *bad == number) {
+        if let Some(detail) = suspects.get(&number) {
             damaged.push(Damaged { number, detail: detail.clone() });
             continue;
         }
@@ -52,7 +70,7 @@ pub(super) fn load(
             // Killed before its first commit.
             Ok((generation, None)) => remove(medium, generation)?,
             Err(TableError::Damaged(detail)) => damaged.push(Damaged { number, detail }),
-            Err(error) => return Err(store_error(medium, "open", Some(number), error)),
+            Err(error) => return Err(store_error(medium, "open", Some(number), error).into()),
         }
     }
     let meta = match meta {
@@ -65,10 +83,10 @@ pub(super) fn load(
     } else if state.generations.is_empty() {
         begin(medium, 1, &mut state)?;
     }
-    find_ends(medium, &mut state)?;
+    find_ends(&mut state)?;
     state.meta.bind(medium);
     state.meta.reopen();
-    state.tickets_open = count_open(&state).map_err(|e| failed_error(medium, e))?;
+    state.tickets_open = count_open(&state)?;
     Ok((state, opened))
 }
 
@@ -82,11 +100,13 @@ fn open_one(
     Ok((generation, meta))
 }
 
-fn find_ends(medium: &dyn Medium, state: &mut State) -> Result<(), StoreError> {
+fn find_ends(state: &mut State) -> Result<(), Failed> {
     let meta = state.meta.clone();
     let mut generations = state.generations.iter_mut();
-    let found = generations.try_for_each(|g| g.find_ends(&meta));
-    found.map_err(|e| store_error(medium, "read", None, e))
+    generations.try_for_each(|g| {
+        let number = g.number;
+        g.find_ends(&meta).map_err(|e| Failed::Generation(number, e))
+    })
 }
 
 /// Adds a generation and writes the store's meta to it.
@@ -120,7 +140,7 @@ fn replace(
     state: &mut State,
     damaged: &[Damaged],
     opened: &mut Opened,
-) -> Result<(), StoreError> {
+) -> Result<(), Failed> {
     let mut find = Find::default();
     for bad in damaged {
         salvage::survey(medium, bad.number, &mut find)?;
@@ -128,7 +148,7 @@ fn replace(
     let any_meta = find.meta.is_some() || !state.generations.is_empty();
     let old = any_meta.then(|| find.newest(&mut state.meta));
     find.extend_streams(&mut state.meta, old.is_none());
-    find_ends(medium, state)?;
+    find_ends(state)?;
     // A meta that is older than the records knows no end of their chain.
     let ended = state.meta.stream(StreamId::Outcome, state.meta.epoch).map(|s| (s.epoch, s.end));
     let chain = state.meta.chain;
@@ -139,15 +159,15 @@ fn replace(
     begin(medium, last.max().unwrap_or(0) + 1, state)?;
     let salvaged = copy_out(medium, state, damaged, find)?;
     let mut draft = Draft::new(state.meta.clone());
-    let missing = missing(state).map_err(|e| failed_error(medium, e))?;
+    let missing = missing(state)?;
     let mut marks = Vec::new();
     for loss in &missing {
-        marks.extend(state.bridge(loss).map_err(|e| failed_error(medium, e))?);
+        marks.extend(state.bridge(loss)?);
     }
     if let Some((epoch, at)) = ended {
         let known = chain.filter(|head| head.at == at).map(|head| head.value);
         let known = known.map(|value| ChainMark { epoch, at, value, begins: false });
-        let found = state.mark_at(epoch, at).map_err(|e| failed_error(medium, e))?;
+        let found = state.mark_at(epoch, at)?;
         marks.extend(known.or(found));
     }
     let detail: Vec<&str> = damaged.iter().map(|bad| bad.detail.as_str()).collect();
@@ -160,7 +180,7 @@ fn replace(
     opened.salvaged = salvaged;
     opened.lost = draft.lost;
     state.lost += draft.lost;
-    write(state, draft).map_err(|e| failed_error(medium, e))?;
+    write(state, draft)?;
     for bad in damaged {
         medium.set_aside(bad.number)?;
         medium.notice(Notice::SetAside {

@@ -259,6 +259,12 @@ pub enum Failed {
     Generation(u64, TableError),
 }
 
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Failed {
+        Failed::Store(error)
+    }
+}
+
 impl State {
     pub(super) fn check_open(&self) -> Result<(), Failed> {
         match &self.health {
