@@ -4,8 +4,12 @@
 //! * [`node`]: agent and hub as processes of this very executable.
 //! * [`site`]: a hub and its devices in one directory, set up as a technician would.
 //! * [`link`]: a link between them that counts bytes and can be cut.
+//! * [`tunnel`]: a link between network namespaces that delays, loses and forgets.
 //! * [`client`], [`api`]: the HTTP interfaces as a program outside sees them.
 //! * [`caller`]: asks a device until it is told.
+//! * [`load`]: callers that ask one thing after the other.
+//! * [`faults`]: power cuts, damage, full disks and more, and what came of them.
+//! * [`moments`]: random moments that can be repeated.
 //! * [`input`]: work orders, the project's own or anybody's.
 //! * [`demo`]: the main job in one command.
 //! * [`wait`]: waiting for a condition.
@@ -14,8 +18,12 @@ pub mod api;
 pub mod caller;
 pub mod client;
 pub mod demo;
+pub mod faults;
 pub mod input;
 pub mod link;
+pub mod load;
+pub mod moments;
 pub mod node;
 pub mod site;
+pub mod tunnel;
 pub mod wait;

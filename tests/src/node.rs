@@ -78,6 +78,8 @@ pub struct Spec {
     pub role: Role,
     /// Its command line.
     pub args: Vec<OsString>,
+    /// Variables set beside those of its parent.
+    pub env: Vec<(OsString, OsString)>,
     /// File for its log; appended to.
     pub log: PathBuf,
 }
@@ -87,6 +89,7 @@ impl Spec {
         let mut command = Command::new(&self.executable);
         // Its own process group: Ctrl-C reaches the parent only, which then stops its nodes.
         command.arg(self.role.argument()).args(&self.args).process_group(0);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -184,19 +187,26 @@ impl Node {
     ///
     /// # Errors
     /// When it does not stop in time.
-    pub fn stop(mut self) -> Result<ExitStatus> {
+    pub fn stop(self) -> Result<ExitStatus> {
         let kill = format!("kill -TERM {}", self.child.id());
         let asked = Command::new("sh").args(["-c", &kill]).status().context("cannot run sh")?;
         if !asked.success() {
             bail!("cannot signal a node");
         }
+        self.ended("a graceful stop", STOP_WITHIN)
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// When it still runs after `within`; `what` names what was waited for.
+    pub fn ended(mut self, what: &str, within: Duration) -> Result<ExitStatus> {
         let child = &mut self.child;
-        let status =
-            crate::wait::until("a graceful stop", STOP_WITHIN, || match child.try_wait() {
-                Ok(Some(status)) => std::ops::ControlFlow::Break(Ok(status)),
-                Ok(None) => std::ops::ControlFlow::Continue("still running"),
-                Err(error) => std::ops::ControlFlow::Break(Err(error)),
-            })?;
+        let status = crate::wait::until(what, within, || match child.try_wait() {
+            Ok(Some(status)) => std::ops::ControlFlow::Break(Ok(status)),
+            Ok(None) => std::ops::ControlFlow::Continue("still running"),
+            Err(error) => std::ops::ControlFlow::Break(Err(error)),
+        })?;
         status.context("cannot wait for a node")
     }
 

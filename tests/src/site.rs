@@ -4,13 +4,14 @@
 //! identity, the agent gets a configuration file. Every port is free for the taking.
 
 use crate::client::Client;
+use crate::faults::Orders;
 use crate::link::Link;
 use crate::node::{Node, Role, Spec};
 use anyhow::{Context, Result, bail};
 use landfall_models::package::{SHIPPED_KEY, shipped_dirs};
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,10 +35,19 @@ impl Hub {
     /// # Errors
     /// When it does not serve.
     pub fn start(executable: &Path, dir: &Path) -> Result<Hub> {
+        Hub::start_at(executable, dir, IpAddr::from([127, 0, 0, 1]))
+    }
+
+    /// The same, serving devices at this address of the machine.
+    ///
+    /// # Errors
+    /// When it does not serve.
+    pub fn start_at(executable: &Path, dir: &Path, address: IpAddr) -> Result<Hub> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let (executable, dir) = (executable.to_owned(), dir.to_owned());
-        let mut hub = Hub { executable, dir, node: None, mqtt: nowhere, web: nowhere };
+        let mqtt = SocketAddr::from((address, 0));
+        let mut hub = Hub { executable, dir, node: None, mqtt, web: nowhere };
         hub.restart()?;
         Ok(hub)
     }
@@ -49,7 +59,8 @@ impl Hub {
     pub fn restart(&mut self) -> Result<()> {
         drop(self.node.take());
         let (listen, web) = (self.mqtt.to_string(), self.web.to_string());
-        let spec = self.spec(&["run", "--listen", &listen, "--web", &web]);
+        let name = self.mqtt.ip().to_string();
+        let spec = self.spec(&["run", "--listen", &listen, "--web", &web, "--name", &name]);
         let node = spec.start().context("the hub")?;
         self.mqtt = node.address("mqtt")?;
         self.web = node.address("web")?;
@@ -93,6 +104,7 @@ impl Hub {
             executable: self.executable.clone(),
             role: Role::Hub,
             args: data.into_iter().chain(args.iter().map(OsString::from)).collect(),
+            env: Vec::new(),
             log: self.dir.join("hub.log"),
         }
     }
@@ -122,6 +134,8 @@ pub struct DeviceConfig {
     pub packages: Vec<PathBuf>,
     /// Keys that may sign them.
     pub trust: Vec<PathBuf>,
+    /// Where the hub is, if not at the end of the device's own link.
+    pub hub: Option<SocketAddr>,
 }
 
 impl DeviceConfig {
@@ -133,7 +147,7 @@ impl DeviceConfig {
         let packages = shipped_dirs()?;
         let home = packages.first().and_then(|dir| dir.parent()).context("no shipped package")?;
         let trust = vec![home.join(SHIPPED_KEY)];
-        Ok(DeviceConfig { tasks: TASKS.to_owned(), packages, trust })
+        Ok(DeviceConfig { tasks: TASKS.to_owned(), packages, trust, hub: None })
     }
 
     fn to_toml(&self, dir: &Path) -> String {
@@ -144,9 +158,10 @@ impl DeviceConfig {
         let mut toml = String::new();
         let (data, identity) = (quoted(&dir.join("data")), quoted(&dir.join("identity")));
         let (packages, trust) = (list(&self.packages), list(&self.trust));
+        let hub = self.hub.map_or(String::new(), |hub| format!("address = \"{hub}\"\n"));
         let _infallible = write!(
             toml,
-            "data_dir = {data}\n\n[hub]\nidentity = {identity}\n\n[http]\nlisten = \"127.0.0.1:0\"\n\n\
+            "data_dir = {data}\n\n[hub]\nidentity = {identity}\n{hub}\n[http]\nlisten = \"127.0.0.1:0\"\n\n\
              [models]\npackages = {packages}\ntrust = {trust}\n\n{}",
             self.tasks
         );
@@ -168,6 +183,8 @@ pub struct Device {
     pub link: Link,
     /// Where its HTTP interface is.
     pub address: Address,
+    /// The disk under its agent from the next start on, where it is not the real one.
+    pub disk: Option<Orders>,
     executable: PathBuf,
     dir: PathBuf,
     node: Option<Node>,
@@ -189,6 +206,7 @@ impl Device {
             name: name.to_owned(),
             link,
             address: Address(Arc::new(Mutex::new(SocketAddr::from(([127, 0, 0, 1], 0))))),
+            disk: None,
             executable: hub.executable.clone(),
             dir: dir.to_owned(),
             node: None,
@@ -213,7 +231,11 @@ impl Device {
     /// When it does not serve.
     pub fn start(&mut self) -> Result<()> {
         drop(self.node.take());
-        let node = self.spec(&["run"]).start().with_context(|| self.name.clone())?;
+        let mut spec = self.spec(&["run"]);
+        if let Some(disk) = &self.disk {
+            disk.give(&mut spec)?;
+        }
+        let node = spec.start().with_context(|| self.name.clone())?;
         self.address.set(node.address("http")?);
         self.node = Some(node);
         Ok(())
@@ -234,6 +256,7 @@ impl Device {
             executable: self.executable.clone(),
             role: Role::Agent,
             args: args.iter().map(OsString::from).chain(config).collect(),
+            env: Vec::new(),
             log: self.dir.join("agent.log"),
         }
     }
@@ -241,6 +264,11 @@ impl Device {
     /// The process, while it runs.
     pub fn node(&mut self) -> &mut Option<Node> {
         &mut self.node
+    }
+
+    /// Where its agent keeps its records.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
     }
 
     /// The directory that `enroll` wrote.

@@ -4,10 +4,11 @@
 
 mod common;
 
-use common::{Load, PATIENCE, Site, TASK, ask};
+use common::{PATIENCE, Site, ask};
 use landfall_tests::api::{HubEscalation, HubOutcome, Status, Ticket};
 use landfall_tests::client::Client;
 use landfall_tests::demo::all_outcomes;
+use landfall_tests::load::{Load, TASK};
 use landfall_tests::wait;
 use serde_json::json;
 use std::ops::ControlFlow;
@@ -114,15 +115,15 @@ fn only_labels_of_the_task_are_taken_as_answers_and_only_once() {
 #[test]
 fn a_cut_link_stops_nobody_and_loses_nothing() {
     let site = Site::start(&["ship-7", "depot-1"]);
-    let load = Load::start(&site.devices, 2);
+    let load = Load::start(&site.devices, 2, "cut").unwrap();
     for _ in 0..3 {
-        load.wait_for(20);
+        load.wait_for(20).unwrap();
         site.devices.iter().for_each(|device| device.link.cut());
-        load.wait_for(40);
+        load.wait_for(40).unwrap();
         site.devices.iter().for_each(|device| device.link.restore());
         site.wait_for_outcomes(site.stats().outcomes + 1);
     }
-    let told = load.finish();
+    let told = load.finish().unwrap();
     site.check_exactly_once(&told, 0);
 }
 

@@ -8,24 +8,17 @@
 )]
 
 use landfall_tests::api::{HubStats, Reply};
-use landfall_tests::caller::{Asked, Caller};
 use landfall_tests::client::Client;
 use landfall_tests::demo::{all_outcomes, compare};
-use landfall_tests::input::Day;
+pub(crate) use landfall_tests::load::TASK;
+use landfall_tests::moments::Moments;
 use landfall_tests::site::{Device, DeviceConfig, Hub};
 use landfall_tests::wait;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher};
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
-
-/// The task of every test.
-pub(crate) const TASK: &str = "failure-mode";
 
 /// Longest wait for anything. A device that found no hub for a while pauses up to two minutes
 /// before it tries again.
@@ -112,94 +105,10 @@ pub(crate) fn ask(device: &Client, body: &Value) -> Reply {
     serde_json::from_value(body).unwrap()
 }
 
-/// Callers of a device that ask one thing after the other.
-pub(crate) struct Load {
-    told: Arc<Mutex<BTreeMap<String, String>>>,
-    finish: Arc<AtomicBool>,
-    callers: Vec<JoinHandle<()>>,
-}
-
-impl Load {
-    /// Starts `callers` callers of each device. Their texts are decided by rules, by the model
-    /// and by nobody.
-    pub(crate) fn start(devices: &[Device], callers: usize) -> Load {
-        let day = Arc::new(Day::sample().unwrap());
-        let mut load = Load { told: Arc::default(), finish: Arc::default(), callers: Vec::new() };
-        for device in devices {
-            for number in 0..callers {
-                let caller = Caller {
-                    address: device.address.clone(),
-                    task: TASK,
-                    stop: Arc::default(),
-                    repeated: Arc::new(AtomicU64::new(0)),
-                };
-                let (told, finish) = (Arc::clone(&load.told), Arc::clone(&load.finish));
-                let (day, device) = (Arc::clone(&day), device.name.clone());
-                load.callers.push(thread::spawn(move || {
-                    for round in 0.. {
-                        if finish.load(Ordering::Relaxed) {
-                            return;
-                        }
-                        let id = format!("{number}-{round}");
-                        let text = &day.orders[(number * 97 + round) % day.orders.len()].text;
-                        match caller.ask(&json!({ "id": id, "text": text })) {
-                            Asked::Told(reply) => {
-                                told.lock().unwrap().insert(format!("{device}/{id}"), reply.outcome)
-                            }
-                            other => panic!("{device}/{id}: {other:?}"),
-                        };
-                    }
-                }));
-            }
-        }
-        load
-    }
-
-    pub(crate) fn told(&self) -> usize {
-        self.told.lock().unwrap().len()
-    }
-
-    /// Waits until `more` further requests were told.
-    pub(crate) fn wait_for(&self, more: usize) {
-        let wanted = self.told() + more;
-        wait::until(&format!("{wanted} requests told"), PATIENCE, || match self.told() {
-            told if told >= wanted => ControlFlow::Break(()),
-            told => ControlFlow::Continue(told),
-        })
-        .unwrap();
-    }
-
-    /// Lets every caller finish its request and returns what was told: `device/id` to record.
-    pub(crate) fn finish(self) -> BTreeMap<String, String> {
-        self.finish.store(true, Ordering::Relaxed);
-        for caller in self.callers {
-            caller.join().expect("a caller was told nothing");
-        }
-        self.told.lock().unwrap().clone()
-    }
-}
-
-/// Random moments that can be repeated with `LANDFALL_SEED`.
-pub(crate) struct Moments {
-    pub(crate) seed: u64,
-    state: u64,
-}
-
-impl Moments {
-    pub(crate) fn new() -> Moments {
-        let given = std::env::var("LANDFALL_SEED").ok().map(|seed| seed.parse().unwrap());
-        let random = || std::hash::RandomState::new().build_hasher().finish();
-        let seed = given.unwrap_or_else(random) | 1;
-        println!("LANDFALL_SEED={seed}");
-        Moments { seed, state: seed }
-    }
-
-    /// A number in `range`, by xorshift64.
-    pub(crate) fn pick(&mut self, range: Range<usize>) -> usize {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        let width = (range.end - range.start) as u64;
-        range.start + usize::try_from(self.state % width).unwrap()
-    }
+/// Random moments that can be repeated with `LANDFALL_SEED`; says with which.
+pub(crate) fn moments() -> Moments {
+    let given = std::env::var("LANDFALL_SEED").ok().map(|seed| seed.parse().unwrap());
+    let moments = Moments::new(given);
+    println!("LANDFALL_SEED={}", moments.seed);
+    moments
 }

@@ -1,0 +1,168 @@
+//! Disks that fill up or turn read-only, under load and at the start, and are well again later.
+//! While they are not, callers are told that nothing was recorded; nobody restarts anything.
+
+use super::{Rig, Row, Stage, Verdict};
+use crate::load::Load;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Callers at once.
+const CALLERS: usize = 4;
+
+/// Size of the small disk: the ballast, a second one to prove that it fits, and some 10 MB.
+const DISK_BYTES: u64 = 24 << 20;
+
+/// Requests told between two steps.
+const TOLD_BETWEEN: usize = 30;
+
+/// Attempts that must fail while the disk is not well: each caller's, more than once.
+const FAILURES: u64 = 12;
+
+/// A small disk of its own on a directory, unmounted at the end.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(dir: &Path) -> Result<SmallDisk> {
+        std::fs::create_dir_all(dir).context("cannot create a directory")?;
+        let options = format!("size={DISK_BYTES}");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(dir)
+            .status()
+            .context("cannot run mount")?;
+        ensure!(mounted.success(), "mounting a small disk needs root");
+        Ok(SmallDisk(dir.to_owned()))
+    }
+
+    /// Somebody else's file takes all that is left.
+    fn fill(&self) -> Result<()> {
+        let mut hog = File::create(self.hog()).context("cannot create a file")?;
+        while hog.write_all(&[1; 64 * 1024]).is_ok() {}
+        while hog.write_all(&[1; 512]).is_ok() {}
+        Ok(())
+    }
+
+    fn free(&self) -> Result<()> {
+        std::fs::remove_file(self.hog()).context("cannot free the space")
+    }
+
+    fn hog(&self) -> PathBuf {
+        self.0.join("hog")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _gone_with_the_machine = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Fills the disk `times` times under load, then at the start.
+pub(super) fn full(stage: &mut Stage<'_>, times: usize) -> Result<Vec<Row>> {
+    let mut rig = Rig::start(stage.executable)?;
+    let disk = SmallDisk::mount(&rig.device.data())?;
+    let mut rows = vec![first_open(&mut rig, &disk)?];
+    let mut refused = 0;
+    for time in 0..times {
+        (stage.progress)(&format!("full disk under load {}/{times}", time + 1));
+        let load = rig.load(CALLERS)?;
+        load.wait_for(stage.moments.pick(1..TOLD_BETWEEN))?;
+        disk.fill()?;
+        refused += unwell(&rig, &load)?;
+        disk.free()?;
+        load.wait_for(TOLD_BETWEEN)?;
+        rig.finish(load)?;
+    }
+    rows.push(row("disk full under load, then space freed", times, refused, &mut rig)?);
+    let mut refused = 0;
+    for time in 0..times {
+        (stage.progress)(&format!("full disk at the start {}/{times}", time + 1));
+        rig.device.kill()?;
+        disk.fill()?;
+        rig.device.start().context("on a full disk")?;
+        let load = rig.load(CALLERS)?;
+        refused += unwell(&rig, &load)?;
+        disk.free()?;
+        load.wait_for(TOLD_BETWEEN)?;
+        rig.finish(load)?;
+    }
+    rows.push(row("disk full at the start, then space freed", times, refused, &mut rig)?);
+    // The disk is unmounted after the agent is gone.
+    rig.device.kill()?;
+    drop(disk);
+    Ok(rows)
+}
+
+/// The very first start finds a full disk: it may say so and end, and must leave nothing behind
+/// that spoils the next.
+fn first_open(rig: &mut Rig, disk: &SmallDisk) -> Result<Row> {
+    disk.fill()?;
+    let note = match rig.device.start() {
+        Ok(()) => "starts and refuses",
+        Err(error) if format!("{error:#}").contains("full") => {
+            "says so and ends; the next start is well"
+        }
+        Err(error) => return Err(error.context("not because the disk is full")),
+    };
+    disk.free()?;
+    rig.device.start().context("after the space was freed")?;
+    let load = rig.load(CALLERS)?;
+    load.wait_for(TOLD_BETWEEN)?;
+    rig.finish(load)?;
+    let row = row("first start ever on a full disk", 1, 0, rig)?;
+    Ok(Row { note: note.to_owned(), ..row })
+}
+
+/// Turns the disk read-only `times` times under load, and at the start.
+pub(super) fn read_only(stage: &mut Stage<'_>, times: usize) -> Result<Row> {
+    let mut rig = Rig::start(stage.executable)?;
+    let orders = rig.shim(None)?;
+    rig.device.start()?;
+    let mut refused = 0;
+    for time in 0..times {
+        (stage.progress)(&format!("read-only disk {}/{times}", time + 1));
+        let load = rig.load(CALLERS)?;
+        load.wait_for(stage.moments.pick(1..TOLD_BETWEEN))?;
+        orders.make_read_only()?;
+        refused += unwell(&rig, &load)?;
+        orders.make_writable()?;
+        load.wait_for(TOLD_BETWEEN)?;
+        rig.finish(load)?;
+    }
+    row("disk read-only under load, then writable", times, refused, &mut rig)
+}
+
+/// While the disk is not well every caller is refused, and told that nothing was recorded; and
+/// the agent still answers about itself.
+fn unwell(rig: &Rig, load: &Load) -> Result<u64> {
+    let before = load.repeated();
+    load.wait_for_failures(FAILURES)?;
+    let device = rig.device.address.client();
+    let path = format!("/v1/tasks/{}", crate::load::TASK);
+    let response = device.post(&path, &json!({ "text": "hyd pump leaking" }))?;
+    if response.status != 503 || response.error_code() != "not-recorded" {
+        bail!("the disk is not well, and the agent says {response:?}");
+    }
+    let remedy = response.body["error"]["remedy"].as_str().unwrap_or_default();
+    ensure!(!remedy.is_empty(), "no remedy: {response:?}");
+    device.get("/v1/status")?.success().context("the status while the disk is not well")?;
+    Ok(load.repeated() - before)
+}
+
+fn row(fault: &str, times: usize, refused: u64, rig: &mut Rig) -> Result<Row> {
+    let account = rig.settle()?;
+    Ok(Row {
+        fault: fault.to_owned(),
+        times,
+        told: account.told,
+        lost: account.lost.len(),
+        on_record: account.on_record,
+        doubled: account.doubled.len(),
+        note: format!("{refused} attempts refused meanwhile; recovers by itself"),
+        verdict: Verdict::Whole,
+    })
+}

@@ -1,0 +1,125 @@
+//! The table of what was broken and what came of it.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Where the table starts in a Markdown file.
+const START: &str = "<!-- landfall-break: table -->";
+/// Where it ends.
+const END: &str = "<!-- landfall-break: end -->";
+
+/// One fault, some number of times.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// What was done.
+    pub fault: String,
+    /// How often.
+    pub times: usize,
+    /// Outcomes that callers were told.
+    pub told: usize,
+    /// Told, not at the hub, and nobody says so.
+    pub lost: usize,
+    /// Told, not at the hub, and the hub has the loss on record.
+    pub on_record: usize,
+    /// At the hub twice, or under another record than was told.
+    pub doubled: usize,
+    /// What else there is to say.
+    pub note: String,
+    /// What should come of it.
+    pub verdict: Verdict,
+}
+
+/// What should come of a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Nothing told is lost or doubled.
+    Whole,
+    /// Nothing is doubled, and it goes on. What is lost should be on record, and is but for what
+    /// sled takes for the torn end of its log: of that nobody can say that it was there.
+    Damaged,
+    /// Something must be lost: it shows that the fault is one.
+    Control,
+}
+
+impl Row {
+    /// Whether it came as it should.
+    pub fn is_as_it_should(&self) -> bool {
+        match self.verdict {
+            Verdict::Whole => self.lost + self.on_record + self.doubled == 0,
+            Verdict::Damaged => self.doubled == 0,
+            Verdict::Control => self.lost > 0,
+        }
+    }
+}
+
+/// Rows as Markdown.
+pub fn table(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "| fault | times | told | lost | lost, on record | doubled | |\n|---|---|---|---|---|---|---|\n",
+    );
+    for row in rows {
+        let Row { fault, times, told, lost, on_record, doubled, note, verdict: _ } = row;
+        let note = if row.is_as_it_should() {
+            note.clone()
+        } else {
+            format!("NOT AS IT SHOULD BE. {note}")
+        };
+        let _infallible = writeln!(
+            text,
+            "| {fault} | {times} | {told} | {lost} | {on_record} | {doubled} | {note} |"
+        );
+    }
+    text
+}
+
+/// Puts the rows in the place of the table in a Markdown file.
+///
+/// # Errors
+/// When the file cannot be read or written, or has no such place.
+pub fn replace_table(path: &Path, rows: &[Row]) -> Result<()> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = replaced(&text, &table(rows))
+        .with_context(|| format!("{} has no lines {START} and {END}", path.display()))?;
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn replaced(text: &str, table: &str) -> Option<String> {
+    let (before, rest) = text.split_once(START)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{START}\n\n{table}\n{END}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(lost: usize, on_record: usize, doubled: usize, verdict: Verdict) -> Row {
+        let (fault, note) = ("a fault".to_owned(), "a note".to_owned());
+        Row { fault, times: 3, told: 40, lost, on_record, doubled, note, verdict }
+    }
+
+    #[test]
+    fn each_verdict_allows_what_it_says() {
+        assert!(row(0, 0, 0, Verdict::Whole).is_as_it_should());
+        assert!(!row(0, 1, 0, Verdict::Whole).is_as_it_should());
+        assert!(row(1, 1, 0, Verdict::Damaged).is_as_it_should());
+        assert!(!row(0, 0, 1, Verdict::Damaged).is_as_it_should());
+        assert!(row(1, 0, 0, Verdict::Control).is_as_it_should());
+        assert!(!row(0, 0, 0, Verdict::Control).is_as_it_should(), "it proves nothing");
+    }
+
+    #[test]
+    fn the_table_replaces_the_one_before() {
+        let text = format!("# Measured\n{START}\nold\n{END}\nrest\n");
+        let new = replaced(&text, &table(&[row(0, 0, 0, Verdict::Whole)])).unwrap();
+        assert!(new.contains("| a fault | 3 | 40 | 0 | 0 | 0 | a note |"), "{new}");
+        assert!(!new.contains("old") && new.ends_with("\nrest\n"), "{new}");
+        assert_eq!(replaced(&new, "x").map(|again| again.matches(START).count()), Some(1));
+        assert_eq!(replaced("nothing", "x"), None);
+        assert!(table(&[row(1, 0, 0, Verdict::Whole)]).contains("NOT AS"));
+    }
+}
