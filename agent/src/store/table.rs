@@ -161,6 +161,7 @@ fn guard<T>(act: impl FnOnce() -> sled::Result<T>) -> Result<T, TableError> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
 pub(super) fn io_error(error: io::Error) -> TableError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
