@@ -37,7 +37,7 @@ impl Trouble {
         let remedy = match why {
             Closing::Protocol(_) => Some(UPDATE),
             Closing::NoWelcome(_)
-            | Closing::NewEpoch
+            | Closing::StoreChanged
             | Closing::RolledBack
             | Closing::Silent(_) => None,
         };

@@ -69,11 +69,12 @@ pub trait Ledger {
     /// # Errors
     /// Those of the database.
     fn rejected(&mut self, place: Place, reason: &str, raw: &[u8]) -> Result<(), Self::Error>;
-    /// Keeps a loss.
+    /// Keeps a loss. `place` is that of the record that tells of it, or of the gap's first
+    /// number.
     ///
     /// # Errors
     /// Those of the database.
-    fn loss(&mut self, loss: &Lost) -> Result<(), Self::Error>;
+    fn loss(&mut self, place: Place, loss: &Lost) -> Result<(), Self::Error>;
 
     /// Where an escalation stands; `None` if it is not there.
     ///
@@ -241,7 +242,8 @@ pub fn ingest<L: Ledger>(
     let mut done = Ingested { position, applied: 0, repeated: plan.repeated, rejected: 0, lost: 0 };
     if let Some(gap) = plan.gap {
         done.lost += gap.end - gap.start;
-        ledger.loss(&Lost::Gap { stream, epoch, first: gap.start, end: gap.end })?;
+        let place = Place { stream, epoch, seq: gap.start };
+        ledger.loss(place, &Lost::Gap { stream, epoch, first: gap.start, end: gap.end })?;
     }
     for entry in &plan.entries {
         let place = Place { stream, epoch, seq: entry.seq };
@@ -277,7 +279,7 @@ fn apply<L: Ledger>(ledger: &mut L, place: Place, record: &Record) -> Result<u64
             ledger.event(place, event)?;
         }
         Record::Loss(loss) => {
-            ledger.loss(&Lost::Told(*loss))?;
+            ledger.loss(place, &Lost::Told(*loss))?;
             return Ok(loss.end.saturating_sub(loss.first));
         }
         // The plan lets no answer into a stream of a device.

@@ -251,7 +251,7 @@ impl Ledger for SqlLedger<'_> {
             .map(drop)
     }
 
-    fn loss(&mut self, lost: &Lost) -> rusqlite::Result<()> {
+    fn loss(&mut self, _place: Place, lost: &Lost) -> rusqlite::Result<()> {
         let (stream, epoch, first, end, reason) = match *lost {
             Lost::Told(Loss { stream, epoch, first, end, reason }) => {
                 (stream, epoch, first, end, views::loss_reason(reason))

@@ -180,9 +180,9 @@ pub enum Closing {
     /// The hub said something that makes no sense.
     #[error("the hub broke the protocol: {0}")]
     Protocol(&'static str),
-    /// The store began a new epoch, of which the hub must be told.
-    #[error("the store began a new epoch")]
-    NewEpoch,
+    /// The store began a new epoch, or ended a stream earlier, of which the hub must be told.
+    #[error("the streams of the store changed")]
+    StoreChanged,
     /// The hub holds more than it can have had from this store.
     #[error("the hub holds more than it had from this store, which was restored from an old image")]
     RolledBack,
@@ -271,12 +271,16 @@ impl Session {
             }
             Event::Hole { next_held } => {
                 if let Some((at, first)) = self.reading.take() {
-                    self.ups[at].hole(first, next_held);
+                    if next_held > first {
+                        self.ups[at].hole(first, next_held);
+                    } else {
+                        self.close(Closing::StoreChanged, &mut effects);
+                    }
                 }
             }
             Event::Tick => self.tick(now_ms, &mut effects),
         }
-        self.pump(&mut effects);
+        self.pump(now_ms, &mut effects);
         effects
     }
 
@@ -371,11 +375,17 @@ impl Session {
             *known = held;
             if let Some(up) = self.ups.iter_mut().find(|up| up.is(held.stream, held.epoch)) {
                 up.durable(held);
+                // The store could not write an acknowledgement when it came.
+                let Held { stream, epoch, .. } = held;
+                let released = held.acked..up.mark();
+                persist_acked(Position { stream, epoch, next: 0 }, &released, effects);
             }
         } else if self.held.len() < GREETING_STREAMS_MAX && held.end > held.acked {
             match self.phase {
                 Phase::Offline => self.held.push(held),
-                Phase::Greeting { .. } | Phase::Online => self.close(Closing::NewEpoch, effects),
+                Phase::Greeting { .. } | Phase::Online => {
+                    self.close(Closing::StoreChanged, effects)
+                }
                 Phase::Closed => {}
             }
         }
@@ -397,12 +407,14 @@ impl Session {
     }
 
     /// Offers the next range, unless one is being read.
-    fn pump(&mut self, effects: &mut Effects) {
+    fn pump(&mut self, now_ms: u64, effects: &mut Effects) {
         if self.phase != Phase::Online || self.reading.is_some() {
             return;
         }
-        let news = self.ups.iter_mut().filter_map(Up::news_of_floor);
-        effects.send.extend(news.map(|batch| Send::Frame(Frame::Batch(batch))));
+        for batch in self.ups.iter_mut().filter_map(|up| up.news_of_floor(now_ms)) {
+            self.unanswered_ms.get_or_insert(now_ms);
+            effects.send.push(Send::Frame(Frame::Batch(batch)));
+        }
         let turn = TURNS[self.turn % TURNS.len()];
         let ready = |stream: StreamId| {
             self.ups.iter().position(|up| up.stream() == stream && up.window().is_some())

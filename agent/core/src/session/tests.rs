@@ -474,7 +474,7 @@ fn a_silent_hub_is_left_and_a_new_epoch_greets_again() {
     let mut session = online(&[held(StreamId::Event, 0)]);
     let other = Held { epoch: Epoch(77), ..held(StreamId::Event, 1) };
     let effects = session.step(9, Event::Durable(other));
-    assert_eq!(effects.send, [Send::Close(Closing::NewEpoch)]);
+    assert_eq!(effects.send, [Send::Close(Closing::StoreChanged)]);
 }
 
 #[test]
@@ -494,6 +494,66 @@ fn a_hub_that_falls_silent_is_left_once_something_is_in_flight() {
         session.step(at_ms, Event::Sent { end: 1, bytes: 1 });
     }
     assert_eq!(closed, [(5_300, Closing::Silent(300))]);
+}
+
+fn batches(effects: &Effects) -> Vec<(u64, u64, usize)> {
+    let batch = |send: &Send| match send {
+        Send::Frame(Frame::Batch(b)) => Some((b.floor, b.first, b.records.len())),
+        Send::Frame(_) | Send::Range(_) | Send::Close(_) => None,
+    };
+    effects.send.iter().filter_map(batch).collect()
+}
+
+#[test]
+fn news_of_a_floor_that_is_lost_on_the_way_is_told_again() {
+    let mut session = online(&[held(StreamId::Event, 2)]);
+    let effects = session.step(10, Event::Hole { next_held: 2 });
+    assert_eq!(batches(&effects), [(2, 2, 0)]);
+    assert_eq!(session.next_wakeup(), Some(110));
+    assert_eq!(batches(&session.step(109, Event::Tick)), []);
+    assert_eq!(batches(&session.step(110, Event::Tick)), [(2, 2, 0)]);
+    let mark = Position { stream: StreamId::Event, epoch: NEW, next: 2 };
+    session.step(111, Event::Frame(Frame::Ack(mark)));
+    assert_eq!(session.next_wakeup(), None, "the hub knows");
+}
+
+#[test]
+fn a_hole_right_above_the_floor_is_jumped_although_the_hub_has_less() {
+    // The hub was put back to an old copy, the device holds nothing below 53 nor 53 itself.
+    let stream = Held { floor: 53, acked: 54, ..held(StreamId::Outcome, 117) };
+    let mut session = Session::new(LIMITS, vec![stream], None);
+    session.step(0, Event::Connected { version: "0".into(), at_ms: 0 });
+    let mark = Position { stream: StreamId::Outcome, epoch: NEW, next: 10 };
+    let answers = Position { stream: StreamId::Answer, epoch: HUB, next: 0 };
+    let welcome = Frame::Welcome(Welcome { at_ms: 0, marks: vec![mark], answers });
+    let effects = session.step(1, Event::Frame(welcome));
+    assert!(matches!(effects.send[..], [Send::Range(Wanted { first: 53, .. })]), "{effects:?}");
+    let effects = session.step(1, Event::Hole { next_held: 54 });
+    let [Send::Range(Wanted { first: 54, floor: 54, .. })] = effects.send[..] else {
+        panic!("{effects:?}")
+    };
+}
+
+#[test]
+fn a_stream_that_the_store_ended_earlier_is_left_and_not_asked_for_for_ever() {
+    // A salvage during the connection: the store holds nothing from the first record on.
+    let mut session = online(&[held(StreamId::Event, 4)]);
+    let effects = session.step(6, Event::Hole { next_held: 0 });
+    assert_eq!(effects.send, [Send::Close(Closing::StoreChanged)]);
+}
+
+#[test]
+fn an_acknowledgement_that_the_store_could_not_write_is_written_later() {
+    let mut session = online(&[held(StreamId::Event, 1)]);
+    session.step(6, Event::Sent { end: 1, bytes: 1 });
+    let mark = Position { stream: StreamId::Event, epoch: NEW, next: 1 };
+    let effects = session.step(7, Event::Frame(Frame::Ack(mark)));
+    assert_eq!(effects.persist, [Persist::Acked(mark)]);
+    // The disk was full; now the store writes again, and does not have it.
+    let effects = session.step(8, Event::Durable(held(StreamId::Event, 1)));
+    assert_eq!(effects.persist, [Persist::Acked(mark)]);
+    let written = Held { acked: 1, ..held(StreamId::Event, 1) };
+    assert_eq!(session.step(9, Event::Durable(written)).persist, []);
 }
 
 #[test]

@@ -13,8 +13,9 @@ pub(super) struct Up {
     sender: Sender,
     /// Sequence numbers that the store does not hold, not jumped yet.
     hole: Option<Range<u64>>,
-    /// The floor that the hub was last told by an empty batch.
-    told_floor: u64,
+    /// The floor that the hub was last told by an empty batch, and when.
+    told: Option<(u64, u64)>,
+    stall_ms: u64,
 }
 
 impl Up {
@@ -39,7 +40,7 @@ impl Up {
         let acked = held.acked.min(mark);
         let mut sender = Sender::new(limits, held.floor, acked, held.end);
         sender.connected(now_ms, mark)?;
-        Some(Up { held, sender, hole: None, told_floor: 0 })
+        Some(Up { held, sender, hole: None, told: None, stall_ms })
     }
 
     pub(super) fn stream(&self) -> StreamId {
@@ -54,12 +55,19 @@ impl Up {
         self.held.stream == stream && self.held.epoch == epoch
     }
 
+    /// The hub has everything below.
+    pub(super) fn mark(&self) -> u64 {
+        self.sender.mark()
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.sender.mark() == self.held.end
     }
 
     pub(super) fn next_wakeup(&self) -> Option<u64> {
-        self.sender.next_wakeup()
+        let again = self.told.filter(|(floor, _)| *floor > self.sender.mark());
+        let again_ms = again.map(|(_, at_ms)| at_ms.saturating_add(self.stall_ms));
+        self.sender.next_wakeup().into_iter().chain(again_ms).min()
     }
 
     /// What may be sent now; it ends before a hole.
@@ -98,25 +106,31 @@ impl Up {
         }
     }
 
-    /// Says whether it went back after a stall.
+    /// Says whether it sends again, after a stall.
     pub(super) fn tick(&mut self, now_ms: u64) -> bool {
-        self.sender.tick(now_ms)
+        let again = self.next_wakeup().is_some_and(|at_ms| now_ms >= at_ms);
+        if again {
+            self.told = None;
+        }
+        self.sender.tick(now_ms) || again
     }
 
     /// An empty batch that tells the hub of a floor when no record is left to carry it.
-    pub(super) fn news_of_floor(&mut self) -> Option<Batch> {
+    pub(super) fn news_of_floor(&mut self, now_ms: u64) -> Option<Batch> {
         let floor = self.held.floor;
-        let due = floor > self.sender.mark() && floor == self.held.end && floor > self.told_floor;
+        let told = self.told.is_some_and(|(told, _)| told >= floor);
+        let due = floor > self.sender.mark() && floor == self.held.end && !told;
         due.then(|| {
-            self.told_floor = floor;
+            self.told = Some((floor, now_ms));
             let (stream, epoch) = (self.held.stream, self.held.epoch);
             Batch { stream, epoch, floor, first: floor, records: Vec::new() }
         })
     }
 
-    /// Leaves a hole behind once the hub has everything before it.
+    /// Leaves a hole behind once the hub has everything before it that there still is.
     fn jump(&mut self) {
-        if let Some(hole) = self.hole.take_if(|hole| self.sender.mark() >= hole.start) {
+        let reached = self.sender.mark().max(self.held.floor);
+        if let Some(hole) = self.hole.take_if(|hole| reached >= hole.start) {
             self.shed(hole.end);
         }
     }

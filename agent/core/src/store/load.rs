@@ -12,8 +12,10 @@ use super::medium::{Changes, Medium, Notice, TableError};
 use super::meta::Meta;
 use super::salvage::{self, Find};
 use super::state::{Failed, Health, State};
-use super::ticket::Stage;
+use super::ticket::{Stage, TicketRecord};
 use super::types::{Opened, StreamStatus};
+use super::upkeep::CHANGES_MAX;
+use super::value::Value;
 use landfall_wire::chain::ChainMark;
 use landfall_wire::id::Ticket;
 use landfall_wire::record::{Event, Loss, LossReason, Record, StreamId};
@@ -248,13 +250,40 @@ fn copy_out(
     let mut draft = Draft::new(state.meta.clone());
     for (ticket, record) in find.tickets {
         let known = state.ticket(ticket).map_err(|e| failed_error(medium, e))?;
-        let newer = known.is_none_or(|known| known.stage < record.stage);
-        if newer && matches!(record.stage, Stage::Open | Stage::Answered) {
+        // One that is over is written where an older generation would have it open again.
+        let wanted = match &known {
+            Some(known) => known.stage < record.stage,
+            None => matches!(record.stage, Stage::Open | Stage::Answered),
+        };
+        if wanted {
             draft.open_ticket(ticket, record);
         }
     }
     write(state, draft).map_err(|e| failed_error(medium, e))?;
+    remember_deadlines(state).map_err(|e| failed_error(medium, e))?;
     Ok(salvaged)
+}
+
+/// Whatever ticket is open after a salvage ends in its time: the damage may have taken the end
+/// that it had, or its place among the deadlines.
+fn remember_deadlines(state: &mut State) -> Result<(), Failed> {
+    let mut draft = Draft::new(state.meta.clone());
+    for at in 0..state.generations.len() {
+        let mut from = keys::TICKETS.to_vec();
+        while let Some((key, bytes)) = state.first(at, &from, keys::TICKETS_END)? {
+            from = [key.as_slice(), &[0]].concat();
+            let parsed = Value::open(&bytes).and_then(|value| TicketRecord::parse(&value));
+            let Some((ticket, _)) = parsed else { continue };
+            if let Some(record) = state.ticket(ticket)?.filter(|r| r.stage == Stage::Open) {
+                draft.open_ticket(ticket, record);
+            }
+            if draft.changes.put.len() >= CHANGES_MAX {
+                let full = std::mem::replace(&mut draft, Draft::new(state.meta.clone()));
+                write(state, full)?;
+            }
+        }
+    }
+    write(state, draft)
 }
 
 /// What is neither at the hub nor readable here, of former epochs.

@@ -31,15 +31,17 @@ impl Engine {
         let known = meta.stream(hub.stream, hub.epoch).copied();
         // Settled meanwhile, or of a store that is forgotten.
         let Some(known) = known.filter(|known| hub.next > known.reach) else { return Ok(()) };
-        if hub.epoch != meta.epoch {
-            return self.give_up_range(hub).map_err(Failed::Store);
-        }
-        let escalations = meta.stream(StreamId::Escalation, meta.epoch);
+        let escalations = meta.stream(StreamId::Escalation, hub.epoch);
         let tickets = escalations.map_or(0..0, |s| s.reach.max(s.acked)..s.end);
-        self.give_tickets_up(meta.epoch, tickets)?;
-        let new = self.medium.epoch().map_err(Failed::Store)?;
-        let given_up = self.draft.meta.begin_epoch(new, &*self.medium);
-        let lost: u64 = meta.streams.iter().map(|s| s.end - s.reach.max(s.acked)).sum();
+        self.give_tickets_up(hub.epoch, tickets)?;
+        let mut given_up = Vec::new();
+        // A former epoch, if the store was damaged since it was put back.
+        if hub.epoch == meta.epoch {
+            let new = self.medium.epoch().map_err(Failed::Store)?;
+            given_up = self.draft.meta.begin_epoch(new, &*self.medium);
+        }
+        let of_epoch = meta.streams.iter().filter(|s| s.epoch == hub.epoch);
+        let lost: u64 = of_epoch.map(|s| s.end - s.reach.max(s.acked)).sum();
         let detail = format!(
             "the store was restored from an old image: the hub has {} records of stream {}, \
              of which it can have had {} from here; {lost} written since are given up",

@@ -18,6 +18,9 @@ pub(super) struct Find {
     pub(super) meta: Option<Meta>,
     /// First and one past the last sequence number of each stream.
     pub(super) ends: BTreeMap<(StreamId, Epoch), (u64, u64)>,
+    /// Records that there must have been, because a ticket or a reply names them: one past the
+    /// last of each stream.
+    named: BTreeMap<(StreamId, Epoch), u64>,
     /// The latest stage of each ticket.
     pub(super) tickets: BTreeMap<Ticket, TicketRecord>,
 }
@@ -51,6 +54,17 @@ impl Find {
                 });
             }
         }
+        for (&(stream, epoch), &end) in &self.named {
+            let known = meta.stream_mut(stream, epoch);
+            if let Some(known) = known.filter(|known| known.end < end) {
+                (known.end, known.reach) = (end, end);
+            }
+        }
+    }
+
+    fn name(&mut self, stream: StreamId, value: &Value<'_>) {
+        let end = self.named.entry((stream, value.epoch)).or_default();
+        *end = (*end).max(value.seq.saturating_add(1));
     }
 }
 
@@ -75,13 +89,14 @@ pub(super) fn survey(
         }
         Kind::Ticket => {
             if let Some((ticket, record)) = TicketRecord::parse(value) {
+                find.name(StreamId::Escalation, value);
                 let known = find.tickets.entry(ticket).or_insert_with(|| record.clone());
                 if record.stage > known.stage {
                     *known = record;
                 }
             }
         }
-        Kind::Retry => {}
+        Kind::Retry => find.name(StreamId::Outcome, value),
     })
 }
 

@@ -1,0 +1,450 @@
+//! A device's disk: what was committed survives, what was not may be there, or half there.
+
+use crate::fault::Fault;
+use crate::rng::Rng;
+use landfall_agent_core::store::{Changes, Medium, Notice, Pair, StoreError, Table, TableError};
+use landfall_wire::id::Epoch;
+use landfall_wire::record::StreamId;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Overwritten values that a damaged file still shows: sled's log keeps old versions a while.
+const STALE_MAX: usize = 24;
+
+/// Commits that fit on a full disk once the ballast is given up.
+const BALLAST_COMMITS: u32 = 40;
+
+/// Bytes of a stored value before its payload.
+const HEADER_BYTES: usize = 29;
+
+/// Postcard's number of a loss among the kinds of record.
+const LOSS: u8 = 4;
+
+/// The key of the store's positions.
+const META: &[u8] = b"m";
+
+#[derive(Debug, Clone, Default)]
+struct File {
+    values: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What keys held before writes that are not synced. Empty unless a plant skips the sync.
+    unsynced: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    stale: VecDeque<Vec<u8>>,
+    damaged: Option<String>,
+    /// Of all that was ever put.
+    bytes: u64,
+}
+
+impl File {
+    fn apply(&mut self, changes: Changes, synced: bool) {
+        for (key, value) in changes.put {
+            self.bytes += (key.len() + value.len()) as u64;
+            let old = self.values.insert(key.clone(), value);
+            if !synced {
+                self.unsynced.push((key, old.clone()));
+            }
+            self.outdated(old);
+        }
+        for key in changes.remove {
+            let old = self.values.remove(&key);
+            if !synced {
+                self.unsynced.push((key, old.clone()));
+            }
+            self.outdated(old);
+        }
+    }
+
+    fn outdated(&mut self, old: Option<Vec<u8>>) {
+        self.stale.extend(old);
+        while self.stale.len() > STALE_MAX {
+            self.stale.pop_front();
+        }
+    }
+
+    fn lose_unsynced(&mut self) {
+        for (key, old) in std::mem::take(&mut self.unsynced).into_iter().rev() {
+            match old {
+                Some(value) => self.values.insert(key, value),
+                None => self.values.remove(&key),
+            };
+        }
+    }
+}
+
+/// How a disk behaves apart from its faults.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DiskHabits {
+    /// Each stored byte counts for so many, so that limits are reached with few records.
+    pub(crate) scale: u64,
+    /// Commits return before they are durable.
+    pub(crate) skips_sync: bool,
+    /// Losses are not written down.
+    pub(crate) forgets_losses: bool,
+    /// Every epoch is the same.
+    pub(crate) one_epoch: bool,
+    /// A new generation takes the place of the oldest, finished or not.
+    pub(crate) removes_early: bool,
+}
+
+/// The content of a disk, to be put back later.
+#[derive(Debug, Clone)]
+pub(crate) struct Image(BTreeMap<u64, File>);
+
+#[derive(Debug)]
+pub(crate) struct DiskState {
+    habits: DiskHabits,
+    rng: Rng,
+    files: BTreeMap<u64, File>,
+    /// Effects until the power goes.
+    fuse: Option<u64>,
+    crashed: bool,
+    /// Whether the write that the power went in may be torn.
+    pub(crate) may_tear: bool,
+    pub(crate) full: bool,
+    ballast: bool,
+    /// Commits that the released ballast still has room for.
+    room: u32,
+    /// Writes that fail from now on.
+    pub(crate) failing: u32,
+    /// The largest commit yet, scaled.
+    pub(crate) commit_bytes_max: u64,
+    pub(crate) happened: Vec<Fault>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// A handle to it; a device's process has one, and the world another.
+#[derive(Debug, Clone)]
+pub(crate) struct Disk(Arc<Mutex<DiskState>>);
+
+impl Disk {
+    pub(crate) fn new(habits: DiskHabits, rng: Rng) -> Disk {
+        Disk(Arc::new(Mutex::new(DiskState {
+            habits,
+            rng,
+            files: BTreeMap::new(),
+            fuse: None,
+            crashed: false,
+            may_tear: false,
+            full: false,
+            ballast: false,
+            room: 0,
+            failing: 0,
+            commit_bytes_max: 0,
+            happened: Vec::new(),
+            notes: Vec::new(),
+        })))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, DiskState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl DiskState {
+    /// The power goes after so many more effects.
+    pub(crate) fn light(&mut self, effects: u64) {
+        self.fuse = Some(effects);
+    }
+
+    /// One effect; says whether the power is still there.
+    pub(crate) fn burn(&mut self) -> bool {
+        if let Some(left) = &mut self.fuse {
+            if *left == 0 {
+                self.fuse = None;
+                self.crashed = true;
+            } else {
+                *left -= 1;
+            }
+        }
+        !self.crashed
+    }
+
+    pub(crate) fn has_crashed(&self) -> bool {
+        self.crashed
+    }
+
+    /// The power goes now: what is not durable is gone.
+    pub(crate) fn cut_power(&mut self) {
+        self.crashed = true;
+        self.fuse = None;
+    }
+
+    /// The power comes back.
+    pub(crate) fn boot(&mut self) {
+        self.files.values_mut().for_each(File::lose_unsynced);
+        self.crashed = false;
+        self.fuse = None;
+    }
+
+    /// The operating system writes back what nobody synced.
+    pub(crate) fn write_back(&mut self) {
+        self.files.values_mut().for_each(|file| file.unsynced.clear());
+    }
+
+    pub(crate) fn image(&self) -> Image {
+        Image(self.files.clone())
+    }
+
+    pub(crate) fn restore(&mut self, image: &Image) {
+        self.files = image.0.clone();
+    }
+
+    /// Damages values of one file; whoever reads it next finds out.
+    pub(crate) fn rot(&mut self) -> bool {
+        let numbers: Vec<u64> = self.files.keys().copied().collect();
+        let Some(number) = self.rng.pick(&numbers).copied() else { return false };
+        let count = self.rng.between(1, 3);
+        for _ in 0..count {
+            let file = &self.files[&number];
+            let at = self.rng.below(file.values.len() as u64);
+            let key = file.values.keys().nth(usize::try_from(at).unwrap_or(0)).cloned();
+            let Some(key) = key else { return false };
+            // The newest of many copies of the positions: damaged alone, or nothing would be
+            // left to show that the last records were there.
+            if key == META && count > 1 {
+                continue;
+            }
+            let flip = self.rng.next();
+            let file = self.files.get_mut(&number).expect("it was there");
+            if let Some(value) = file.values.get_mut(&key).filter(|value| !value.is_empty()) {
+                let at = usize::try_from(flip % value.len() as u64).unwrap_or(0);
+                value[at] ^= 0x41;
+            }
+            file.damaged = Some("a checksum does not match".to_owned());
+        }
+        true
+    }
+
+    /// Whether a power cut now would leave this record there.
+    pub(crate) fn is_durable(
+        &self,
+        stream: StreamId,
+        epoch: Epoch,
+        seq: u64,
+        payload: &[u8],
+    ) -> bool {
+        let code = match stream {
+            StreamId::Outcome => 0,
+            StreamId::Escalation => 1,
+            StreamId::Event => 2,
+            StreamId::Answer => 3,
+        };
+        let mut key = vec![b'r', code];
+        key.extend(epoch.0.to_be_bytes());
+        key.extend(seq.to_be_bytes());
+        self.files.values().any(|file| {
+            let held = file.values.get(&key).is_some_and(|value| value.ends_with(payload));
+            held && !file.unsynced.iter().any(|(unsynced, _)| *unsynced == key)
+        })
+    }
+
+    fn commit(&mut self, number: u64, mut changes: Changes) -> Result<(), TableError> {
+        if self.crashed {
+            return Err(no_power());
+        }
+        if self.habits.forgets_losses {
+            changes.put.retain(|(key, value)| {
+                !(key.starts_with(b"r\x02") && value.get(HEADER_BYTES) == Some(&LOSS))
+            });
+        }
+        let size: usize = changes.put.iter().map(|(key, value)| key.len() + value.len()).sum();
+        self.commit_bytes_max = self.commit_bytes_max.max(size as u64 * self.habits.scale);
+        if !self.burn() {
+            let torn = self.may_tear && self.rng.permille(250);
+            let there = !torn && self.rng.permille(500);
+            self.happened.push(if torn { Fault::TornWrite } else { Fault::CrashInCommit });
+            self.interrupted(number, changes, there, torn);
+            return Err(no_power());
+        }
+        if self.failing > 0 {
+            self.failing -= 1;
+            self.happened.push(Fault::WriteError);
+            let there = self.rng.permille(500);
+            self.interrupted(number, changes, there, false);
+            return Err(TableError::Io("input/output error".to_owned()));
+        }
+        if self.full {
+            if self.room == 0 {
+                return Err(TableError::Full);
+            }
+            self.room -= 1;
+        }
+        let synced = !self.habits.skips_sync;
+        let file = self.files.get_mut(&number).ok_or_else(gone)?;
+        file.apply(changes, synced);
+        Ok(())
+    }
+
+    fn interrupted(&mut self, number: u64, changes: Changes, there: bool, torn: bool) {
+        let Some(file) = self.files.get_mut(&number) else { return };
+        if there {
+            file.apply(changes, true);
+        } else if torn {
+            let most = changes.put.len() as u64;
+            let kept = usize::try_from(self.rng.below(most + 1)).unwrap_or(0);
+            file.stale.extend(changes.put.into_iter().take(kept).map(|(_, value)| value));
+            file.damaged = Some("its end is torn".to_owned());
+        }
+    }
+
+    fn file(&self, number: u64) -> Result<&File, TableError> {
+        if self.crashed {
+            return Err(no_power());
+        }
+        let file = self.files.get(&number).ok_or_else(gone)?;
+        match &file.damaged {
+            Some(detail) => Err(TableError::Damaged(detail.clone())),
+            None => Ok(file),
+        }
+    }
+
+    fn effect(&mut self) -> Result<(), StoreError> {
+        if self.burn() {
+            return Ok(());
+        }
+        Err(StoreError::Closed { detail: "no power".to_owned() })
+    }
+}
+
+fn no_power() -> TableError {
+    TableError::Io("no power".to_owned())
+}
+
+fn gone() -> TableError {
+    TableError::Io("the file is gone".to_owned())
+}
+
+struct SimTable {
+    disk: Disk,
+    number: u64,
+}
+
+impl Table for SimTable {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
+        Ok(self.disk.lock().file(self.number)?.values.get(key).cloned())
+    }
+
+    fn first(&self, from: &[u8], to: &[u8]) -> Result<Option<Pair>, TableError> {
+        if from >= to {
+            return Ok(None);
+        }
+        let disk = self.disk.lock();
+        let mut range = disk.file(self.number)?.values.range(from.to_vec()..to.to_vec());
+        Ok(range.next().map(|(key, value)| (key.clone(), value.clone())))
+    }
+
+    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<Pair>, TableError> {
+        if from >= to {
+            return Ok(None);
+        }
+        let disk = self.disk.lock();
+        let mut range = disk.file(self.number)?.values.range(from.to_vec()..to.to_vec());
+        Ok(range.next_back().map(|(key, value)| (key.clone(), value.clone())))
+    }
+
+    fn commit(&self, changes: Changes) -> Result<(), TableError> {
+        self.disk.lock().commit(self.number, changes)
+    }
+
+    fn bytes(&self) -> u64 {
+        let disk = self.disk.lock();
+        let bytes = disk.files.get(&self.number).map_or(0, |file| file.bytes);
+        bytes * disk.habits.scale
+    }
+}
+
+impl Medium for Disk {
+    fn list(&mut self) -> Result<Vec<u64>, StoreError> {
+        let mut disk = self.lock();
+        disk.effect()?;
+        Ok(disk.files.keys().copied().collect())
+    }
+
+    fn open(&mut self, number: u64) -> Result<Box<dyn Table>, TableError> {
+        let mut disk = self.lock();
+        if !disk.burn() {
+            return Err(no_power());
+        }
+        if disk.full && disk.room == 0 {
+            return Err(TableError::Full);
+        }
+        if disk.habits.removes_early && !disk.files.contains_key(&number) && number > 1 {
+            disk.files.pop_first();
+        }
+        disk.files.entry(number).or_default();
+        disk.file(number)?;
+        Ok(Box::new(SimTable { disk: self.clone(), number }))
+    }
+
+    fn remove(&mut self, number: u64, table: Box<dyn Table>) -> Result<(), StoreError> {
+        drop(table);
+        let mut disk = self.lock();
+        disk.effect()?;
+        disk.files.remove(&number);
+        disk.happened.push(Fault::GenerationRemoved);
+        Ok(())
+    }
+
+    fn raw(&mut self, number: u64, visit: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
+        let mut disk = self.lock();
+        disk.effect()?;
+        if let Some(file) = disk.files.get(&number) {
+            file.stale.iter().chain(file.values.values()).for_each(|value| visit(value));
+        }
+        Ok(())
+    }
+
+    fn set_aside(&mut self, number: u64) -> Result<(), StoreError> {
+        let mut disk = self.lock();
+        disk.effect()?;
+        disk.files.remove(&number);
+        Ok(())
+    }
+
+    fn reserve(&mut self) -> Result<(), StoreError> {
+        let mut disk = self.lock();
+        disk.effect()?;
+        if disk.full && !disk.ballast {
+            return Err(StoreError::DiskFull);
+        }
+        (disk.ballast, disk.room) = (true, 0);
+        Ok(())
+    }
+
+    fn release(&mut self) {
+        let mut disk = self.lock();
+        if disk.ballast {
+            (disk.ballast, disk.room) = (false, BALLAST_COMMITS);
+        }
+    }
+
+    fn epoch(&mut self) -> Result<Epoch, StoreError> {
+        let mut disk = self.lock();
+        disk.effect()?;
+        Ok(if disk.habits.one_epoch { Epoch(7) } else { Epoch(disk.rng.next()) })
+    }
+
+    fn path(&self, number: Option<u64>) -> PathBuf {
+        PathBuf::from(number.map_or("q".to_owned(), |number| format!("q/{number}")))
+    }
+
+    fn notice(&self, notice: Notice<'_>) {
+        let mut disk = self.lock();
+        let fault = match &notice {
+            Notice::SetAside { .. } => Some(Fault::Salvaged),
+            Notice::Shed { .. } => Some(Fault::Shed),
+            Notice::RolledBack { .. } => Some(Fault::RolledBack),
+            Notice::Expired(_) => Some(Fault::TicketExpired),
+            Notice::StreamsGivenUp { .. }
+            | Notice::Failed { .. }
+            | Notice::DiskFull
+            | Notice::StillClosed(_)
+            | Notice::Recovered
+            | Notice::Upkeep { .. } => None,
+        };
+        if !disk.crashed {
+            disk.happened.extend(fault);
+        }
+        disk.notes.push(format!("{notice:?}"));
+    }
+}
