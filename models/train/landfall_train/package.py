@@ -79,7 +79,7 @@ GOLDEN_TEXTS = 16
 # arithmetic, and says nothing of the device.
 STEADY = 0.1
 # The same class must win on every device, so that the two best may not be closer than both can move.
-LEAD_MIN = 0.25
+LEAD_MIN = 0.15
 JITTER = 3e-7
 TRIALS = 8
 
