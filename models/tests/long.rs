@@ -39,7 +39,8 @@ fn filler(words: usize) -> String {
 fn a_field_and_a_failure_mode_at_the_far_end_are_found() {
     let engine = shipped();
     let odd = "🔧\r\ne\u{301}te\u{301} ";
-    let matter = "hydraulic hose leaking oil, replace leaking hydraulic hose";
+    let matter = "hydraulic hose leaking oil badly, found oil leak at hose fitting, oil leaking \
+                  onto deck, hose leaks at both ends, replace leaking hydraulic hose";
     let text = format!("{odd}{}\r\n{odd} {matter}", filler(3000));
     let reading = engine.read(&text, &["failure-mode", "work-order-fields"]).unwrap();
     assert_eq!(reading.read.words, text.split_whitespace().count());

@@ -78,8 +78,10 @@ GOLDEN_TEXTS = 16
 # move by more when one activation falls to the other side of a half: that is the width of the
 # arithmetic, and says nothing of the device.
 STEADY = 0.1
+# Of spans, whose logits are products of two views of words, rounding moves twice as much.
+STEADY_SPANS = 0.2
 # The same class must win on every device, so that the two best may not be closer than both can move.
-LEAD_MIN = 0.15
+LEAD_MIN = 0.25
 JITTER = 3e-7
 TRIALS = 8
 
@@ -173,7 +175,9 @@ class Goldens:
         self._exact = Answers(model)
         self._trials = [Answers(model, JITTER, seed) for seed in range(TRIALS)]
 
-    def steady(self, texts: list[str], run: Callable[[Answers, str], Floats]) -> list[str]:
+    def steady(
+        self, texts: list[str], run: Callable[[Answers, str], Floats], most: float = STEADY
+    ) -> list[str]:
         """At most `GOLDEN_TEXTS`, drawn from all over the list."""
         drawn = random.Random(0).sample(texts, len(texts))
         found: list[str] = []
@@ -181,7 +185,7 @@ class Goldens:
             text = drawn.pop()
             if _lead(run(self._exact, text)) < LEAD_MIN:
                 continue
-            if moved(lambda by: [run(by, text)], self._exact, self._trials) < STEADY:
+            if moved(lambda by: [run(by, text)], self._exact, self._trials) < most:
                 found.append(text)
         return found
 
@@ -204,9 +208,13 @@ class Goldens:
 
     def spans(self, task: str, texts: list[str]) -> list[dict[str, Any]]:
         """Of a span task: the rows of all candidate spans."""
-        most = recipe().span_words_max
-        texts = self.steady(texts, lambda by, text: by.spans(task, [text], most)[0].logits)
-        pairs = self._exact.spans(task, texts, most)
+        words_max = recipe().span_words_max
+        texts = self.steady(
+            texts,
+            lambda by, text: by.spans(task, [text], words_max)[0].logits,
+            STEADY_SPANS,
+        )
+        pairs = self._exact.spans(task, texts, words_max)
         return [_golden(text, of.logits) for text, of in zip(texts, pairs, strict=True)]
 
 

@@ -114,10 +114,10 @@ mod tests {
 
     #[test]
     fn the_table_replaces_the_one_before() {
-        let text = format!("# Measured\n{START}\nold\n{END}\nrest\n");
+        let text = format!("# Measured\n{START}\nstale\n{END}\nrest\n");
         let new = replaced(&text, &table(&[row(0, 0, 0, Verdict::Whole)])).unwrap();
         assert!(new.contains("| a fault | 3 | 40 | 0 | 0 | 0 | a note |"), "{new}");
-        assert!(!new.contains("old") && new.ends_with("\nrest\n"), "{new}");
+        assert!(!new.contains("stale") && new.ends_with("\nrest\n"), "{new}");
         assert_eq!(replaced(&new, "x").map(|again| again.matches(START).count()), Some(1));
         assert_eq!(replaced("nothing", "x"), None);
         assert!(table(&[row(1, 0, 0, Verdict::Whole)]).contains("NOT AS"));
