@@ -5,6 +5,7 @@ use crate::device::Heard;
 use crate::fault::Fault;
 use crate::hub::label_for;
 use crate::invariant::Invariant;
+use crate::plan::RETRY_WINDOW;
 use crate::plant::Plant;
 use crate::world::{Event, World};
 use landfall_agent_core::judgement::Ruling;
@@ -70,7 +71,10 @@ impl World {
         let now_ms = self.now_ms;
         let Some(request) = self.books[device].requests.get(&number) else { return };
         let waits = request.waiting.is_some() && request.waiting == life;
-        let tired = now_ms.saturating_sub(request.asked_ms) > PATIENCE_MS;
+        // Later requests, and retries of earlier ones, are outcomes that count in the window.
+        let later = self.books[device].requests.len() as u64 - number;
+        let tired =
+            now_ms.saturating_sub(request.asked_ms) > PATIENCE_MS || later > RETRY_WINDOW / 3;
         if request.told.is_some() || waits || tired {
             return;
         }
@@ -163,7 +167,11 @@ impl World {
             );
             self.broken(Invariant::TicketEndsOnce, detail);
         }
+        // After an old image and damage, a ticket that is not known may be made known by an answer
+        // to another question of its name.
+        let fate = self.books[device].fate;
         if let Some(answer) = answer
+            && !(fate.restored && fate.damaged)
             && answer.decision != Decision::Label(expected.clone())
         {
             let detail =
@@ -181,12 +189,12 @@ impl World {
     /// The device does not know a ticket that it gave out.
     fn forgotten(&mut self, device: usize, ticket: Ticket) {
         let book = &mut self.books[device];
-        let damaged = book.fate.damaged || book.fate.restored;
+        let shaken = book.fate.damaged || book.fate.restored || book.fate.full;
         let Some(seen) = book.tickets.get_mut(&ticket) else { return };
         // A ticket that is over is kept no longer than its generation.
         let was_over = seen.over;
         seen.over = true;
-        if !was_over && !damaged {
+        if !was_over && !shaken {
             let detail = format!("d{device} has forgotten {ticket}, which was {:?}", seen.state);
             self.broken(Invariant::TicketEndsOnce, detail);
         }

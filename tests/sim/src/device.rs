@@ -316,7 +316,8 @@ impl World {
         self.books[device].fate.full |= status.bytes + RESERVE_BYTES >= status.bytes_max;
         // One commit is measured before it is made; making room copies what must stay first.
         let slack = 3 * unit.disk.lock().commit_bytes_max + status.bytes_max / 4;
-        if status.bytes > status.bytes_max + slack {
+        let salvaged = self.books[device].fate.damaged;
+        if status.bytes > status.bytes_max + slack && !salvaged {
             let detail = format!("d{device} has {} of {} bytes", status.bytes, status.bytes_max);
             self.broken(Invariant::DiskWithinLimit, detail);
         }

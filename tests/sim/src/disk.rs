@@ -388,9 +388,11 @@ impl Medium for Disk {
     fn raw(&mut self, number: u64, visit: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
         let mut disk = self.lock();
         disk.effect()?;
-        if let Some(file) = disk.files.get(&number) {
-            file.stale.iter().chain(file.values.values()).for_each(|value| visit(value));
-        }
+        let Some(file) = disk.files.get(&number) else { return Ok(()) };
+        let values: Vec<Vec<u8>> = file.stale.iter().chain(file.values.values()).cloned().collect();
+        // Whoever visits writes what it finds.
+        drop(disk);
+        values.iter().for_each(|value| visit(value));
         Ok(())
     }
 

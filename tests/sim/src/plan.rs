@@ -12,6 +12,9 @@ const ACTIVE_MS: (u64, u64) = (15_000, 50_000);
 /// Requests of one run, over all devices: bounds the time that a seed takes.
 const REQUESTS_MAX: u64 = 150;
 
+/// Outcomes for which a store knows a request again; generations are kept that long.
+pub(crate) const RETRY_WINDOW: u64 = 30;
+
 /// What goes wrong by itself, from time to time; the others follow from these or from traffic.
 const MISCHIEF: [Fault; 17] = [
     Fault::LinkCut,
@@ -73,7 +76,7 @@ impl Plan {
             outcomes_when_full: policy(rng),
             escalations_when_full: policy(rng),
             generation_records_max: rng.between(4, 40),
-            retry_window_outcomes: 20,
+            retry_window_outcomes: RETRY_WINDOW,
             ..StoreConfig::new(BYTES_MIN)
         };
         Plan {

@@ -13,11 +13,14 @@ use super::StoreError;
 use super::engine::Engine;
 use super::load::give_up;
 use super::medium::Notice;
+use super::meta::Meta;
 use super::state::Failed;
+use super::types::StreamStatus;
 use super::upkeep::CHANGES_MAX;
 use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::{Event, Loss, LossReason, Record, StreamId};
+use std::ops::Range;
 
 impl Engine {
     /// The hub has `hub`, which is more than it can have had from this store.
@@ -31,49 +34,95 @@ impl Engine {
         let known = meta.stream(hub.stream, hub.epoch).copied();
         // Settled meanwhile, or of a store that is forgotten.
         let Some(known) = known.filter(|known| hub.next > known.reach) else { return Ok(()) };
-        let escalations = meta.stream(StreamId::Escalation, hub.epoch);
+        if hub.epoch == meta.epoch {
+            self.begin_anew(&meta, hub, known.reach)
+        } else {
+            self.give_up_known(hub, known)
+        }
+    }
+
+    /// The epoch of new records: all its streams end at their reach, because their records name
+    /// each other.
+    fn begin_anew(&mut self, meta: &Meta, hub: Position, reach: u64) -> Result<(), Failed> {
+        let of_epoch: Vec<StreamStatus> =
+            meta.streams.iter().filter(|s| s.epoch == hub.epoch).copied().collect();
+        let told = self.losses_told(&of_epoch)?;
+        let escalations = of_epoch.iter().find(|s| s.stream == StreamId::Escalation);
         let tickets = escalations.map_or(0..0, |s| s.reach.max(s.acked)..s.end);
         self.give_tickets_up(hub.epoch, tickets)?;
-        let mut given_up = Vec::new();
-        // A former epoch, if the store was damaged since it was put back.
-        if hub.epoch == meta.epoch {
-            let new = self.medium.epoch().map_err(Failed::Store)?;
-            given_up = self.draft.meta.begin_epoch(new, &*self.medium);
-        }
-        let of_epoch = meta.streams.iter().filter(|s| s.epoch == hub.epoch);
-        let lost: u64 = of_epoch.map(|s| s.end - s.reach.max(s.acked)).sum();
+        let new = self.medium.epoch()?;
+        let given_up = self.draft.meta.begin_epoch(new, &*self.medium);
+        let lost: u64 = of_epoch.iter().map(|s| s.end - s.reach.max(s.acked)).sum();
         let detail = format!(
             "the store was restored from an old image: the hub has {} records of stream {}, \
-             of which it can have had {} from here; {lost} written since are given up",
+             of which it can have had {reach} from here; {lost} written since are given up",
             hub.next,
             hub.stream.name(),
-            known.reach,
         );
         let event = Event::StoreReplaced { old: Some(hub.epoch), salvaged: 0, detail };
-        self.draft.event(Record::Event(event)).map_err(Failed::Store)?;
-        give_up(&*self.medium, &mut self.draft, given_up).map_err(Failed::Store)?;
-        // All streams of the epoch: their records name each other.
-        for stream in StreamId::UP {
-            let next = if stream == hub.stream { hub.next } else { 0 };
-            self.give_up_range(Position { stream, epoch: hub.epoch, next })
-                .map_err(Failed::Store)?;
+        self.draft.event(Record::Event(event))?;
+        give_up(&*self.medium, &mut self.draft, given_up)?;
+        for status in of_epoch {
+            let StreamStatus { stream, epoch, reach, acked, end, .. } = status;
+            let first = reach.max(acked);
+            if let Some(known) = self.draft.meta.stream_mut(stream, epoch) {
+                known.end = first;
+                if stream == hub.stream {
+                    known.acked = first;
+                }
+            }
+            self.lose(stream, epoch, first..end)?;
         }
-        let (stream, reach) = (hub.stream.name(), known.reach);
+        told.into_iter().try_for_each(|loss| self.draft.event(Record::Loss(loss)))?;
+        let stream = hub.stream.name();
         self.medium.notice(Notice::RolledBack { stream, hub: hub.next, reach, lost });
         Ok(())
     }
 
-    /// Ends a former epoch's stream at its reach, or where the hub has it; the rest is lost.
-    fn give_up_range(&mut self, hub: Position) -> Result<(), StoreError> {
-        let Position { stream, epoch, next } = hub;
-        let Some(known) = self.draft.meta.stream_mut(stream, epoch) else { return Ok(()) };
-        let first = known.reach.max(known.acked);
-        let end = known.end;
-        if next > known.reach {
-            known.acked = end;
+    /// A former epoch, of a store that was damaged since it was put back, or whose positions
+    /// were: what the hub has above the reach may be of this life or of the other.
+    fn give_up_known(&mut self, hub: Position, known: StreamStatus) -> Result<(), Failed> {
+        let (first, end) = (known.reach.max(known.acked), hub.next.min(known.end));
+        if hub.stream == StreamId::Escalation {
+            self.give_tickets_up(hub.epoch, first..end)?;
         }
-        known.end = first.max(known.acked);
+        if let Some(known) = self.draft.meta.stream_mut(hub.stream, hub.epoch) {
+            (known.acked, known.reach) = (known.acked.max(end), known.end);
+        }
         self.draft.moved = true;
+        self.lose(hub.stream, hub.epoch, first..end)?;
+        let (stream, reach) = (hub.stream.name(), known.reach);
+        let lost = end.saturating_sub(first);
+        self.medium.notice(Notice::RolledBack { stream, hub: hub.next, reach, lost });
+        Ok(())
+    }
+
+    /// Losses that are told by events which are going to be given up themselves.
+    fn losses_told(&self, of_epoch: &[StreamStatus]) -> Result<Vec<Loss>, Failed> {
+        let mut told = Vec::new();
+        let Some(events) = of_epoch.iter().find(|s| s.stream == StreamId::Event) else {
+            return Ok(told);
+        };
+        let state = self.shared.state();
+        let mut next = events.reach.max(events.acked);
+        while let Some((seq, payload)) =
+            state.next_record(StreamId::Event, events.epoch, next, events.end)?
+        {
+            if let Ok(Record::Loss(loss)) = Record::decode(&payload) {
+                told.push(loss);
+            }
+            next = seq + 1;
+        }
+        Ok(told)
+    }
+
+    fn lose(
+        &mut self,
+        stream: StreamId,
+        epoch: Epoch,
+        numbers: Range<u64>,
+    ) -> Result<(), StoreError> {
+        let Range { start: first, end } = numbers;
         if first < end {
             let reason = LossReason::Damaged;
             self.draft.loss(Loss { stream, epoch, first, end, reason })?;
@@ -81,11 +130,7 @@ impl Engine {
         Ok(())
     }
 
-    fn give_tickets_up(
-        &mut self,
-        epoch: Epoch,
-        numbers: std::ops::Range<u64>,
-    ) -> Result<(), Failed> {
+    fn give_tickets_up(&mut self, epoch: Epoch, numbers: Range<u64>) -> Result<(), Failed> {
         for seq in numbers {
             self.draft.give_ticket_up(&self.shared.state(), Ticket { epoch, seq })?;
             if self.draft.changes.put.len() >= CHANGES_MAX && !self.commit() {

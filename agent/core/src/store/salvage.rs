@@ -39,10 +39,9 @@ impl Find {
     pub(super) fn extend_streams(&self, meta: &mut Meta, from_scratch: bool) {
         for (&(stream, epoch), &(first, end)) in &self.ends {
             if let Some(known) = meta.stream_mut(stream, epoch) {
-                if end > known.end {
-                    // The meta is older than the records: whether they were sent is not known.
-                    (known.end, known.reach) = (end, end);
-                }
+                // The meta may be older than the records. Its reach stays: whether they were
+                // sent is not known, and what the hub has of them will tell.
+                known.end = known.end.max(end);
             } else if from_scratch {
                 meta.streams.push(StreamStatus {
                     stream,
@@ -56,8 +55,8 @@ impl Find {
         }
         for (&(stream, epoch), &end) in &self.named {
             let known = meta.stream_mut(stream, epoch);
-            if let Some(known) = known.filter(|known| known.end < end) {
-                (known.end, known.reach) = (end, end);
+            if let Some(known) = known {
+                known.end = known.end.max(end);
             }
         }
     }
