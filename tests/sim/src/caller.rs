@@ -98,6 +98,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "handed over with the event")]
     fn committed(&mut self, device: usize, number: u64, result: Result<Committed, StoreError>) {
         let book = &mut self.books[device];
         let Some(request) = book.requests.get_mut(&number) else { return };

@@ -422,7 +422,7 @@ impl World {
         }
     }
 
-    pub(crate) fn to_device(&mut self, link: u64, frame: Frame) {
+    pub(crate) fn deliver_down(&mut self, link: u64, frame: Frame) {
         let Some(device) = self.conn_of(link) else { return };
         if self.links.get(&link).is_none_or(|link| link.dead) {
             return;

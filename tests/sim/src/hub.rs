@@ -115,7 +115,7 @@ impl World {
         self.bury(number);
     }
 
-    pub(crate) fn to_hub(&mut self, number: u64, frame: Frame) {
+    pub(crate) fn deliver_up(&mut self, number: u64, frame: Frame) {
         let open = self.links.get(&number).is_some_and(|link: &Link| link.hub_open);
         if !open || !self.hub.served.contains_key(&number) {
             return;

@@ -24,7 +24,7 @@ impl World {
     fn inflict(&mut self, fault: Fault, device: usize) {
         match fault {
             Fault::LinkCut | Fault::HalfOpen | Fault::SubscriptionForgotten => {
-                self.harm_link(fault)
+                self.harm_link(fault);
             }
             Fault::DeviceCrash | Fault::CrashInCommit | Fault::TornWrite => {
                 let effects = self.rng.below(FUSE_EFFECTS);

@@ -384,7 +384,7 @@ impl Session {
             match self.phase {
                 Phase::Offline => self.held.push(held),
                 Phase::Greeting { .. } | Phase::Online => {
-                    self.close(Closing::StoreChanged, effects)
+                    self.close(Closing::StoreChanged, effects);
                 }
                 Phase::Closed => {}
             }
