@@ -44,7 +44,7 @@ impl World {
             }
         }
         let status = life.shared.status();
-        if let Some(why) = status.refusing.filter(|_| status.bytes < status.bytes_max / 2) {
+        if let Some(why) = status.refusing {
             waiting.push(format!("d{device} refuses: {why}"));
         }
         if status.tickets_open > 0 {
@@ -75,7 +75,8 @@ impl World {
             // A hub that was put back to an old copy may hear no more of a former epoch, of which
             // it had everything.
             let former = book.fate.restored || book.fate.damaged;
-            let former = former && self.hub.restored;
+            // The loss record of what was dropped may be among what was damaged.
+            let former = former && (self.hub.restored || book.fate.full);
             if !applied && !erased && !former && !rows.is_lost(StreamId::Outcome, epoch, seq) {
                 missing.push(format!("d{device} request {number}, told as {epoch}-{seq}"));
             }
@@ -126,9 +127,9 @@ impl World {
             let state = state.map_or(seen.state, |status| status.state);
             let there = matches!(state, TicketState::Answered | TicketState::Delivered);
             let fate = self.books[device].fate;
-            // A ticket of a store that was damaged or put back may have been forgotten or given
-            // up before its answer came.
-            if same && !there && !fate.damaged && !fate.restored {
+            // A ticket of a store that was damaged, put back or full may have been forgotten or
+            // given up before its answer came.
+            if same && !there && !fate.damaged && !fate.restored && !fate.full {
                 broken = Some(format!(
                     "the hub holds the answer to {} of d{device} for delivered, it is {:?} there",
                     given.ticket, state

@@ -11,12 +11,16 @@ use crate::net::Link;
 use crate::plan::Plan;
 use crate::plant::Plant;
 use crate::rng::Rng;
+use landfall_agent_core::store::WhenFull;
 use landfall_hub_core::session::Fetch;
 use landfall_wire::frame::Frame;
 use std::collections::BTreeMap;
 
 /// Time for everything to drain once all is well: ten times the hub's stall time.
 const HEAL_MS_MAX: u64 = 300_000;
+
+/// So long after everything was mended, the broker restarts.
+const RESTART_MS: u64 = 90_000;
 
 /// Events of one run: far more than any run needs, so a loop without progress ends.
 const EVENTS_MAX: u64 = 400_000;
@@ -262,10 +266,13 @@ impl World {
             let happened = std::mem::take(&mut disk.happened);
             let notes = std::mem::take(&mut disk.notes);
             drop(disk);
+            let drops = self.plan.store.outcomes_when_full == WhenFull::DropOldest;
             let fate = &mut self.books[device].fate;
             for fault in happened {
                 self.faults.count(fault);
                 fate.shed |= fault == Fault::Shed;
+                // Room was made, perhaps of what the hub had.
+                fate.full |= fault == Fault::Shed || (drops && fault == Fault::GenerationRemoved);
                 if matches!(fault, Fault::TornWrite | Fault::BitRot) {
                     fate.damaged = true;
                     self.books[device].shake();
@@ -306,6 +313,12 @@ impl World {
         if self.now_ms > self.plan.active_ms + HEAL_MS_MAX {
             let shown: Vec<_> = waiting.into_iter().take(8).collect();
             return self.broken(Invariant::Drains, shown.join("; "));
+        }
+        if self.now_ms > self.plan.active_ms + RESTART_MS {
+            // By then a device with traffic has noticed; the broker's restart shows the others.
+            let deaf = self.links.iter().filter(|(_, link)| !link.subscribed);
+            let deaf: Vec<u64> = deaf.map(|(number, _)| *number).collect();
+            deaf.into_iter().for_each(|number| self.cut(number));
         }
         self.after(LOOK_EVERY_MS, Event::Look);
     }

@@ -182,10 +182,15 @@ impl Engine {
 
     /// Whether a decision may be written, making room for it if that is the policy.
     fn admit(&mut self) -> Result<(), StoreError> {
-        self.admit_event()?;
-        if self.full().is_some() && self.shared.config.outcomes_when_full == WhenFull::DropOldest {
+        self.check_writable()?;
+        if self.full().is_some() {
             self.commit();
-            self.make_room();
+            // The limit counts for more than the memory of retries.
+            self.collect();
+            let drops = self.shared.config.outcomes_when_full == WhenFull::DropOldest;
+            if drops && self.full().is_some() {
+                self.make_room();
+            }
             self.admit_event()?;
         }
         self.full().map_or(Ok(()), Err)
@@ -195,17 +200,19 @@ impl Engine {
         self.shared.state().full(&self.shared.config)
     }
 
+    fn check_writable(&self) -> Result<(), StoreError> {
+        match &self.shared.state().health {
+            Health::Writable => Ok(()),
+            Health::DiskFull => Err(StoreError::DiskFull),
+            Health::Closed { detail, .. } => Err(StoreError::Closed { detail: detail.clone() }),
+            Health::Stopped => Err(StoreError::Stopped),
+        }
+    }
+
     /// Events are few, and tell of losses: they may use the reserve.
     fn admit_event(&self) -> Result<(), StoreError> {
+        self.check_writable()?;
         let state = self.shared.state();
-        match &state.health {
-            Health::Writable => {}
-            Health::DiskFull => return Err(StoreError::DiskFull),
-            Health::Closed { detail, .. } => {
-                return Err(StoreError::Closed { detail: detail.clone() });
-            }
-            Health::Stopped => return Err(StoreError::Stopped),
-        }
         let (bytes, bytes_max) = (state.bytes(), self.shared.config.bytes_max);
         if bytes >= bytes_max { Err(StoreError::Full { bytes, bytes_max }) } else { Ok(()) }
     }
@@ -353,9 +360,11 @@ impl Engine {
         if (!writable && self.reopen().is_err()) || self.check_open().is_err() {
             return;
         }
-        // On a full disk tickets expire later: that needs new records.
+        // On a full disk or in a full store tickets expire later: that needs new records.
         let writable = self.shared.state().health == Health::Writable;
-        if writable && let Err(failed) = self.expire() {
+        if self.admit_event().is_ok()
+            && let Err(failed) = self.expire()
+        {
             self.failed(failed);
         }
         let written_ms = self.shared.state().meta.running_ms;
@@ -377,7 +386,7 @@ impl Engine {
 
     /// Sets the time of the next housekeeping.
     fn plan(&mut self) {
-        let healthy = self.shared.state().health == Health::Writable;
+        let healthy = self.admit_event().is_ok();
         let until_deadline = self.next_deadline_ms().map(|at| at.saturating_sub(self.now_ms()));
         let pause_ms = match until_deadline {
             _ if !healthy => RETRY_EVERY_MS,

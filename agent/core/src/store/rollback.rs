@@ -48,7 +48,7 @@ impl Engine {
             meta.streams.iter().filter(|s| s.epoch == hub.epoch).copied().collect();
         let told = self.losses_told(&of_epoch)?;
         let escalations = of_epoch.iter().find(|s| s.stream == StreamId::Escalation);
-        let tickets = escalations.map_or(0..0, |s| s.reach.max(s.acked)..s.end);
+        let tickets = escalations.map_or(0..0, |s| s.reach..s.end);
         self.give_tickets_up(hub.epoch, tickets)?;
         let new = self.medium.epoch()?;
         let given_up = self.draft.meta.begin_epoch(new, &*self.medium);
@@ -84,7 +84,7 @@ impl Engine {
     fn give_up_known(&mut self, hub: Position, known: StreamStatus) -> Result<(), Failed> {
         let (first, end) = (known.reach.max(known.acked), hub.next.min(known.end));
         if hub.stream == StreamId::Escalation {
-            self.give_tickets_up(hub.epoch, first..end)?;
+            self.give_tickets_up(hub.epoch, known.reach..end)?;
         }
         if let Some(known) = self.draft.meta.stream_mut(hub.stream, hub.epoch) {
             (known.acked, known.reach) = (known.acked.max(end), known.end);

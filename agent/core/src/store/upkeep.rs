@@ -46,7 +46,7 @@ impl Engine {
     }
 
     /// Removes the oldest generations while the hub has all of them and their retry keys are
-    /// old. Open tickets move on.
+    /// old, or the store is full. Open tickets move on.
     pub(super) fn collect(&mut self) {
         while self.is_oldest_finished() {
             if !self.carry(false) || !self.remove_oldest() {
@@ -59,7 +59,9 @@ impl Engine {
         let state = self.shared.state();
         let [oldest, _, ..] = &state.generations[..] else { return false };
         let age = state.meta.outcomes.saturating_sub(oldest.outcomes);
-        oldest.is_finished(&state.meta) && age >= self.shared.config.retry_window_outcomes
+        let config = &self.shared.config;
+        let old = age >= config.retry_window_outcomes || state.full(config).is_some();
+        oldest.is_finished(&state.meta) && old
     }
 
     /// Drops the oldest generation with what the hub does not have of it, and writes down what
