@@ -76,7 +76,8 @@ impl World {
             // it had everything.
             let former = book.fate.restored || book.fate.damaged;
             // The loss record of what was dropped may be among what was damaged.
-            let former = former && (self.hub.restored || book.fate.full);
+            let both = book.fate.restored && book.fate.damaged;
+            let former = former && (self.hub.restored || book.fate.full || both);
             if !applied && !erased && !former && !rows.is_lost(StreamId::Outcome, epoch, seq) {
                 missing.push(format!("d{device} request {number}, told as {epoch}-{seq}"));
             }

@@ -193,6 +193,10 @@ impl DiskState {
     pub(crate) fn rot(&mut self) -> bool {
         let numbers: Vec<u64> = self.files.keys().copied().collect();
         let Some(number) = self.rng.pick(&numbers).copied() else { return false };
+        // Damaged again before anyone noticed, nothing might be left to tell what was there.
+        if self.files[&number].damaged.is_some() {
+            return false;
+        }
         let count = self.rng.between(1, 3);
         for _ in 0..count {
             let file = &self.files[&number];

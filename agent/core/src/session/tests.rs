@@ -543,6 +543,20 @@ fn a_stream_that_the_store_ended_earlier_is_left_and_not_asked_for_for_ever() {
 }
 
 #[test]
+fn a_hole_behind_what_is_shed_meanwhile_is_jumped() {
+    let mut session = online(&[held(StreamId::Outcome, 6)]);
+    session.step(6, Event::Sent { end: 3, bytes: 30 });
+    // 3 is damaged; before the hub has 0 to 2, the store drops them.
+    session.step(7, Event::Hole { next_held: 4 });
+    let shed = Held { floor: 3, acked: 3, ..held(StreamId::Outcome, 6) };
+    let effects = session.step(8, Event::Durable(shed));
+    assert!(
+        matches!(effects.send[..], [Send::Range(Wanted { first: 4, end: 6, floor: 4, .. })]),
+        "{effects:?}"
+    );
+}
+
+#[test]
 fn an_acknowledgement_that_the_store_could_not_write_is_written_later() {
     let mut session = online(&[held(StreamId::Event, 1)]);
     session.step(6, Event::Sent { end: 1, bytes: 1 });

@@ -103,6 +103,7 @@ impl Up {
         // A floor at or below the mark is only housekeeping of what the hub has.
         if held.floor > self.sender.mark() {
             self.shed(held.floor);
+            self.jump();
         }
     }
 

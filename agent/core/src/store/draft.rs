@@ -207,14 +207,14 @@ impl Draft {
         self.moved |= self.meta.offer();
     }
 
-    /// The ticket's name means another question at the hub: nobody will answer this one.
+    /// The ticket's name means another question at the hub: nobody will answer this one. That is
+    /// written even of a ticket that is forgotten, or the other's answer would make it known.
     pub(super) fn give_ticket_up(&mut self, state: &State, ticket: Ticket) -> Result<(), Failed> {
-        if let Some(known) = self.ticket(state, ticket)?
-            && matches!(known.stage, Stage::Open | Stage::Expired)
-        {
-            self.closed += u64::from(known.stage == Stage::Open);
-            self.put_ticket(ticket, TicketRecord { stage: Stage::GivenUp, ..known });
-        }
+        let known = self.ticket(state, ticket)?;
+        self.closed += u64::from(known.as_ref().is_some_and(|known| known.stage == Stage::Open));
+        let deadline_ms = known.map_or(self.meta.running_ms, |known| known.deadline_ms);
+        let record = TicketRecord { stage: Stage::GivenUp, deadline_ms, answer: None };
+        self.put_ticket(ticket, record);
         Ok(())
     }
 

@@ -167,9 +167,11 @@ impl Engine {
     /// An answer that nobody fetched is kept for its time to live.
     fn is_wanted(&self, record: &TicketRecord) -> bool {
         match record.stage {
-            Stage::Open => true,
+            // If one that is given up were forgotten, an answer to the other question of its name
+            // would make it known again. They are few.
+            Stage::Open | Stage::GivenUp => true,
             Stage::Answered => record.deadline_ms > self.now_ms(),
-            Stage::Delivered | Stage::Expired | Stage::GivenUp => false,
+            Stage::Delivered | Stage::Expired => false,
         }
     }
 
