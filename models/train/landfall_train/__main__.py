@@ -218,7 +218,7 @@ def _steps(build: Build) -> dict[str, tuple[str, Callable[[Build], None]]]:
 
 
 def main() -> None:
-    """Runs the named steps, or all that have no result yet."""
+    """Runs the named steps from their beginning, or all that have no result yet."""
     parser = argparse.ArgumentParser(prog="landfall_train", description=__doc__)
     parser.add_argument("--task", choices=TASKS, help="a package of this task alone")
     parser.add_argument("steps", nargs="*", metavar="STEP")
@@ -234,6 +234,9 @@ def main() -> None:
         if name not in named.steps if named.steps else build.path(result).exists():
             continue
         print(f"{name}: {(step.__doc__ or '').strip()}", file=sys.stderr, flush=True)
+        if named.steps:
+            for run in build.work.glob(f"{name}-*.safetensors"):
+                run.unlink()
         started = time.monotonic()
         try:
             step(build)
