@@ -14,8 +14,7 @@
 //! * [`task`]: one task's whole path.
 //!
 //! What must not be lost is kept by [`store`]: streams of records, tickets and replies on any
-//! [`store::Medium`]. The link to the hub is [`session`], a state machine for one connection,
-//! and [`backoff`].
+//! [`store::Medium`]. The link to the hub is [`session`], a state machine for one connection.
 //!
 //! Invariants: no text makes it panic, and its work is linear in the text; the same request,
 //! model view and draw give the same judgement; nothing of a text that the guard refused, and
@@ -24,7 +23,6 @@
 //! Not here: sockets, disks, clocks, randomness, models. They are values that the shell passes,
 //! or, for the disk, an implementation of two traits.
 
-pub mod backoff;
 mod decide;
 pub mod guard;
 pub mod judgement;

@@ -16,7 +16,7 @@ pub use link::{LinkState, LinkStatus};
 
 use crate::store::Store;
 use connection::Ended;
-use landfall_agent_core::backoff::Backoff;
+use landfall_wire::backoff::Backoff;
 use link::Link;
 use std::time::Duration;
 use tokio::sync::watch;

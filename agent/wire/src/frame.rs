@@ -35,6 +35,9 @@ pub enum Frame {
     Batch(Batch),
     /// Everything before `next` is committed, either way.
     Ack(Position),
+    /// Hub to device over a broker: greet again. The hub has come back, or has long heard
+    /// nothing. An agent that does not know it connects again, and so greets.
+    RollCall,
 }
 
 /// A place in a stream.
@@ -192,7 +195,11 @@ impl Frame {
             {
                 Err(FrameError::Malformed("sequence numbers overflow".to_owned()))
             }
-            Frame::Hello(_) | Frame::Welcome(_) | Frame::Batch(_) | Frame::Ack(_) => Ok(()),
+            Frame::Hello(_)
+            | Frame::Welcome(_)
+            | Frame::Batch(_)
+            | Frame::Ack(_)
+            | Frame::RollCall => Ok(()),
         }
     }
 }

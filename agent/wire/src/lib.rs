@@ -1,6 +1,7 @@
 //! What travels between a device and the hub: records, frames, topics, and the
 //! reliable stream that both directions share.
 //!
+//! * [`backoff`]: how long to wait before connecting again.
 //! * [`chain`]: what proves a log of outcomes complete and unaltered.
 //! * [`record`]: the things worth keeping (outcome, escalation, answer, event, loss).
 //! * [`frame`]: how records are packed into one MQTT payload, with version, checksum and limits.
@@ -16,6 +17,7 @@
 //! Not here: sockets, clocks, randomness, disks. Everything is a value or a state machine
 //! that is told the time.
 
+pub mod backoff;
 pub mod chain;
 pub mod frame;
 pub mod id;

@@ -39,7 +39,7 @@ fn frame() -> impl Strategy<Value = Frame> {
             Frame::Batch(Batch { stream, epoch, floor, first, records })
         },
     );
-    prop_oneof![hello, welcome, batch, position().prop_map(Frame::Ack)]
+    prop_oneof![hello, welcome, batch, position().prop_map(Frame::Ack), Just(Frame::RollCall)]
 }
 
 proptest! {

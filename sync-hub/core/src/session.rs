@@ -186,6 +186,7 @@ impl Session {
             Frame::Batch(batch) => effects.persist.push(Persist::Ingest(batch)),
             Frame::Ack(position) => self.acked(now_ms, position, effects),
             Frame::Welcome(_) => effects.problem = Some("a welcome from a device"),
+            Frame::RollCall => effects.problem = Some("a roll call from a device"),
         }
     }
 

@@ -9,11 +9,11 @@ use crate::invariant::Invariant;
 use crate::net::{Link, Way, shown};
 use crate::plant::Plant;
 use crate::world::{Event, World};
-use landfall_agent_core::backoff::Backoff;
 use landfall_agent_core::session::{Closing, Event as Happened, Persist, Send, Session, Wanted};
 use landfall_agent_core::store::{
     Committed, Engine, Failed, GROUP_RECORDS_MAX, Op, RESERVE_BYTES, Reply, Shared, StoreError,
 };
+use landfall_wire::backoff::Backoff;
 use landfall_wire::frame::{Batch, Frame, Position};
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::limits::RECORD_BYTES_MAX;

@@ -149,5 +149,6 @@ pub(crate) fn shown(frame: &Frame) -> String {
         Frame::Ack(mark) => {
             format!("ack {} {} {}", mark.stream.name(), mark.epoch, mark.next)
         }
+        Frame::RollCall => "roll call".to_owned(),
     }
 }

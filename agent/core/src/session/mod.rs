@@ -13,7 +13,10 @@
 //!   what is merely late is never taken for lost;
 //! * a stream of lower value gets every fourth turn, so none starves;
 //! * a connection on which the hub is silent although something is in flight is given up, so
-//!   that a broker which forgot a subscription is greeted, and subscribed to, anew.
+//!   that a broker which forgot a subscription is greeted, and subscribed to, anew;
+//! * between the two may be a broker, and the hub may go and come back without the connection's
+//!   end: it then calls the roll, and the session greets again and starts from the marks it is
+//!   told.
 //!
 //! Not here: bytes on the wire, the store, clocks. Time is monotonic milliseconds, given.
 
@@ -211,8 +214,17 @@ pub struct Session {
     stall_ms: u64,
     /// When something was first sent since the hub last said anything.
     unanswered_ms: Option<u64>,
-    /// Index in `ups` and first record of the range that the shell is reading.
-    reading: Option<(usize, u64)>,
+    /// Stream, epoch and first record of the range that the shell is reading.
+    reading: Option<(StreamId, Epoch, u64)>,
+    connected: Option<Connected>,
+}
+
+/// What [`Event::Connected`] said, and when, for a later greeting.
+#[derive(Debug, Clone)]
+struct Connected {
+    version: String,
+    at_ms: u64,
+    since_ms: u64,
 }
 
 impl Session {
@@ -230,6 +242,7 @@ impl Session {
             stall_ms: limits.stall_ms_min,
             unanswered_ms: None,
             reading: None,
+            connected: None,
         }
     }
 
@@ -257,22 +270,22 @@ impl Session {
         let mut effects = Effects::default();
         match event {
             Event::Connected { version, at_ms } => {
-                self.phase = Phase::Greeting { since_ms: now_ms };
-                effects.send.push(Send::Frame(Frame::Hello(self.hello(version, at_ms))));
+                self.connected = Some(Connected { version, at_ms, since_ms: now_ms });
+                self.greet(now_ms, &mut effects);
             }
             Event::Disconnected => self.phase = Phase::Closed,
             Event::Frame(frame) => self.frame(now_ms, frame, &mut effects),
             Event::Durable(held) => self.durable(held, &mut effects),
             Event::Sent { end, bytes } => {
-                if let Some((at, first)) = self.reading.take() {
+                if let Some((up, first)) = self.read() {
+                    up.sent(now_ms, first, end, bytes);
                     self.unanswered_ms.get_or_insert(now_ms);
-                    self.ups[at].sent(now_ms, first, end, bytes);
                 }
             }
             Event::Hole { next_held } => {
-                if let Some((at, first)) = self.reading.take() {
+                if let Some((up, first)) = self.read() {
                     if next_held > first {
-                        self.ups[at].hole(first, next_held);
+                        up.hole(first, next_held);
                     } else {
                         self.close(Closing::StoreChanged, &mut effects);
                     }
@@ -284,13 +297,19 @@ impl Session {
         effects
     }
 
-    fn hello(&self, version: String, at_ms: u64) -> Hello {
+    /// Says where the device stands; nothing is offered until the hub has said where it does.
+    fn greet(&mut self, now_ms: u64, effects: &mut Effects) {
+        let Some(Connected { version, at_ms, since_ms }) = &self.connected else { return };
+        let (version, at_ms) = (version.clone(), at_ms + now_ms.saturating_sub(*since_ms));
         let up = self.held.iter().map(|held| Position {
             stream: held.stream,
             epoch: held.epoch,
             next: held.end,
         });
-        Hello { version, at_ms, up: up.collect(), answers: self.answers }
+        let hello = Hello { version, at_ms, up: up.collect(), answers: self.answers };
+        self.phase = Phase::Greeting { since_ms: now_ms };
+        self.ups.clear();
+        effects.send.push(Send::Frame(Frame::Hello(hello)));
     }
 
     fn close(&mut self, why: Closing, effects: &mut Effects) {
@@ -304,6 +323,9 @@ impl Session {
         self.unanswered_ms = None;
         match (self.phase, frame) {
             (Phase::Offline | Phase::Closed, _) => {}
+            (Phase::Greeting { .. } | Phase::Online, Frame::RollCall) => {
+                self.greet(now_ms, effects);
+            }
             (Phase::Greeting { since_ms }, Frame::Welcome(welcome)) => {
                 self.welcome(now_ms, since_ms, &welcome, effects);
             }
@@ -316,8 +338,9 @@ impl Session {
             (Phase::Online, Frame::Batch(batch)) => self.batch(&batch, effects),
             // From before the welcome: the hub sends it again after it.
             (Phase::Greeting { .. }, Frame::Ack(_) | Frame::Batch(_)) => {}
-            (Phase::Online, Frame::Welcome(_)) => {
-                self.close(Closing::Protocol("a second welcome"), effects);
+            // The hub answered two greetings: its session began again with the second.
+            (Phase::Online, Frame::Welcome(welcome)) => {
+                self.welcome(now_ms, now_ms, &welcome, effects);
             }
             (_, Frame::Hello(_)) => self.close(Closing::Protocol("a hello from the hub"), effects),
         }
@@ -329,6 +352,7 @@ impl Session {
         }
         let round_trip_ms = now_ms.saturating_sub(since_ms);
         self.stall_ms = self.limits.stall_ms_min.max(round_trip_ms.saturating_mul(4));
+        self.ups.clear();
         for held in self.held.clone() {
             let find = |p: &&Position| p.stream == held.stream && p.epoch == held.epoch;
             let Some(mark) = welcome.marks.iter().find(find).copied() else {
@@ -344,6 +368,7 @@ impl Session {
             persist_acked(mark, &(held.acked..mark.next.max(held.acked)), effects);
         }
         effects.persist.push(Persist::Offer);
+        self.held.iter_mut().for_each(|held| held.reach = held.end);
         // Another epoch than the one we know: the hub's answers start over.
         if self.answers.is_none_or(|known| known.epoch != welcome.answers.epoch) {
             self.answers = Some(Position { next: 0, ..welcome.answers });
@@ -406,6 +431,14 @@ impl Session {
         }
     }
 
+    /// The stream whose range was read, and its first record; `None` if the session greets anew
+    /// meanwhile.
+    fn read(&mut self) -> Option<(&mut Up, u64)> {
+        let (stream, epoch, first) = self.reading.take()?;
+        let up = self.ups.iter_mut().find(|up| up.is(stream, epoch))?;
+        (self.phase == Phase::Online).then_some((up, first))
+    }
+
     /// Offers the next range, unless one is being read.
     fn pump(&mut self, now_ms: u64, effects: &mut Effects) {
         if self.phase != Phase::Online || self.reading.is_some() {
@@ -422,7 +455,7 @@ impl Session {
         let next = ready(turn).or_else(|| StreamId::UP.into_iter().find_map(ready));
         if let Some((at, window)) = next.and_then(|at| Some((at, self.ups[at].window()?))) {
             self.turn += 1;
-            self.reading = Some((at, window.first));
+            self.reading = Some((self.ups[at].stream(), self.ups[at].epoch(), window.first));
             effects.send.push(Send::Range(Wanted {
                 stream: self.ups[at].stream(),
                 epoch: self.ups[at].epoch(),

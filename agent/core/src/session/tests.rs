@@ -68,6 +68,7 @@ struct World {
     up: Vec<Frame>,
     down: Vec<Frame>,
     connected: bool,
+    offering: bool,
     sent_outcomes: u64,
 }
 
@@ -97,6 +98,7 @@ impl World {
             up: vec![],
             down: vec![],
             connected: false,
+            offering: false,
             sent_outcomes: 0,
         }
     }
@@ -117,6 +119,7 @@ impl World {
                     self.disk.answers = Some(mark);
                 }
                 Persist::Offer => {
+                    self.offering = true;
                     self.disk.streams.values_mut().for_each(|(held, _)| held.reach = held.end);
                 }
                 Persist::RolledBack(mark) => panic!("never rolled back: {mark:?}"),
@@ -144,6 +147,7 @@ impl World {
         self.down.clear();
         self.wanted = None;
         self.connected = false;
+        self.offering = false;
     }
 
     /// The device crashes, or the link is cut: either way a new session starts from the disk.
@@ -183,7 +187,7 @@ impl World {
         let (held, seqs) = self.disk.streams.get_mut(&(stream, NEW)).unwrap();
         seqs.extend(held.end..held.end + count);
         held.end += count;
-        if self.session.is_online() {
+        if self.offering {
             held.reach = held.end;
         }
         let Held2 { floor, acked, end, reach } = *held;
@@ -223,10 +227,7 @@ impl World {
                 let marks = marks.collect();
                 let next = self.hub.answers;
                 let answers = Position { stream: StreamId::Answer, epoch: HUB, next };
-                // A repeated hello gets no second welcome on one connection.
-                if !self.session.is_online() && !self.down.iter().any(is_welcome) {
-                    self.down.push(Frame::Welcome(Welcome { at_ms: 0, marks, answers }));
-                }
+                self.down.push(Frame::Welcome(Welcome { at_ms: 0, marks, answers }));
             }
             Frame::Batch(batch) => {
                 let key = (batch.stream, batch.epoch);
@@ -240,7 +241,7 @@ impl World {
                 self.down.push(Frame::Ack(Position { stream, epoch, next: receipt.mark }));
             }
             Frame::Ack(mark) => self.hub.device_mark = self.hub.device_mark.max(mark.next),
-            Frame::Welcome(_) => panic!("a device sends no welcome"),
+            Frame::Welcome(_) | Frame::RollCall => panic!("only the hub says {frame:?}"),
         }
     }
 
@@ -258,7 +259,7 @@ impl World {
             return;
         }
         let at = at % self.down.len();
-        // The welcome is the reply to one hello: TCP does not repeat it, nor does it overtake.
+        // What the hub says of where it stands is not repeated, nor does it overtake.
         let at = self.down.iter().position(is_welcome).unwrap_or(at);
         let keep = keep && !is_welcome(&self.down[at]);
         let frame = if keep { self.down[at].clone() } else { self.down.remove(at) };
@@ -293,6 +294,7 @@ enum Act {
     Answer,
     HubSends,
     Reconnect,
+    RollCall,
     Shed(u64),
     Wait(u64),
 }
@@ -307,6 +309,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => Just(Act::Answer),
         3 => Just(Act::HubSends),
         1 => Just(Act::Reconnect),
+        1 => Just(Act::RollCall),
         1 => (1..3_u64).prop_map(Act::Shed),
         2 => (1..80_u64).prop_map(Act::Wait),
     ]
@@ -335,6 +338,7 @@ proptest! {
                 Act::Answer => world.hub.answers += 1,
                 Act::HubSends => world.hub_sends_answers(),
                 Act::Reconnect => world.reconnect(),
+                Act::RollCall => world.down.push(Frame::RollCall),
                 Act::Shed(count) => world.shed(count),
                 Act::Wait(ms) => {
                     world.now_ms += ms;
@@ -437,6 +441,7 @@ fn nonsense_from_the_hub_ends_the_connection() {
     };
     let hello = Hello { version: "0".into(), at_ms: 0, up: vec![], answers: None };
     let answers = Position { stream: StreamId::Answer, epoch: HUB, next: 0 };
+    // Without the mark of a stream that was greeted with.
     let welcome = Welcome { at_ms: 0, marks: vec![], answers };
     for frame in [
         Frame::Hello(hello),
@@ -460,6 +465,27 @@ fn nonsense_from_the_hub_ends_the_connection() {
     for ack in [unknown, too_far] {
         let effects = session.step(9, Event::Frame(Frame::Ack(ack)));
         assert_eq!(effects, Effects::default(), "released by {ack:?}");
+    }
+}
+
+#[test]
+fn a_roll_call_is_answered_with_where_the_device_stands_now() {
+    let stream = StreamId::Outcome;
+    let mut session = online(&[held(stream, 3)]);
+    let effects = session.step(1_000, Event::Frame(Frame::RollCall));
+    let [Send::Frame(Frame::Hello(hello))] = &effects.send[..] else { panic!("{effects:?}") };
+    assert_eq!((hello.version.as_str(), hello.at_ms), ("0", 1_000), "by the device's clock now");
+    assert!(!session.is_online());
+    // What was being read belongs to the time before.
+    assert_eq!(session.step(1_001, Event::Sent { end: 2, bytes: 9 }), Effects::default());
+    let mark = Position { stream, epoch: NEW, next: 2 };
+    let answers = Position { stream: StreamId::Answer, epoch: HUB, next: 0 };
+    let welcome = Welcome { at_ms: 0, marks: vec![mark], answers };
+    for _ in 0..2 {
+        let effects = session.step(1_002, Event::Frame(Frame::Welcome(welcome.clone())));
+        let from_mark = matches!(effects.send[..], [Send::Range(Wanted { first: 2, end: 3, .. })]);
+        assert!(from_mark && session.is_online(), "{effects:?}");
+        session.step(1_003, Event::Sent { end: 3, bytes: 9 });
     }
 }
 

@@ -239,6 +239,7 @@ pub(crate) fn frames() -> Vec<(&'static str, &'static str, Frame)> {
         ("frame-hello", "Frame::Hello", Frame::Hello(hello)),
         ("frame-welcome", "Frame::Welcome", Frame::Welcome(welcome)),
         ("frame-ack", "Frame::Ack", Frame::Ack(position(StreamId::Escalation, 12))),
+        ("frame-roll-call", "Frame::RollCall", Frame::RollCall),
         ("frame-batch-plain", "Frame::Batch, as it is", batch(vec![expired.clone()])),
         ("frame-batch-zstd", "Frame::Batch, body in zstd", batch(vec![expired; 30])),
     ]
