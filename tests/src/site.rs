@@ -136,6 +136,8 @@ pub struct DeviceConfig {
     pub trust: Vec<PathBuf>,
     /// Where the hub is, if not at the end of the device's own link.
     pub hub: Option<SocketAddr>,
+    /// Seconds of the keep-alive, if not the usual.
+    pub keep_alive_secs: Option<u32>,
 }
 
 impl DeviceConfig {
@@ -147,7 +149,13 @@ impl DeviceConfig {
         let packages = shipped_dirs()?;
         let home = packages.first().and_then(|dir| dir.parent()).context("no shipped package")?;
         let trust = vec![home.join(SHIPPED_KEY)];
-        Ok(DeviceConfig { tasks: TASKS.to_owned(), packages, trust, hub: None })
+        Ok(DeviceConfig {
+            tasks: TASKS.to_owned(),
+            packages,
+            trust,
+            hub: None,
+            keep_alive_secs: None,
+        })
     }
 
     fn to_toml(&self, dir: &Path) -> String {
@@ -158,7 +166,10 @@ impl DeviceConfig {
         let mut toml = String::new();
         let (data, identity) = (quoted(&dir.join("data")), quoted(&dir.join("identity")));
         let (packages, trust) = (list(&self.packages), list(&self.trust));
-        let hub = self.hub.map_or(String::new(), |hub| format!("address = \"{hub}\"\n"));
+        let mut hub = self.hub.map_or(String::new(), |hub| format!("address = \"{hub}\"\n"));
+        if let Some(secs) = self.keep_alive_secs {
+            let _infallible = writeln!(hub, "keep_alive = \"{secs}s\"");
+        }
         let _infallible = write!(
             toml,
             "data_dir = {data}\n\n[hub]\nidentity = {identity}\n{hub}\n[http]\nlisten = \"127.0.0.1:0\"\n\n\

@@ -45,7 +45,13 @@ fn device(site: &Site, more: &str, spoil: impl FnOnce(&Path)) -> Device {
          [[task.failure-mode.rule]]\nname = \"drill\"\nwords = [\"drill\"]\nout_of_scope = true\n\
          {more}"
     );
-    let config = DeviceConfig { tasks, packages: vec![package], trust: vec![key], hub: None };
+    let config = DeviceConfig {
+        tasks,
+        packages: vec![package],
+        trust: vec![key],
+        hub: None,
+        keep_alive_secs: None,
+    };
     let mut device = Device::enroll(&site.hub, &site.path("ship-7"), "ship-7", &config).unwrap();
     device.start().unwrap();
     device

@@ -25,6 +25,7 @@ pub use problem::{ConfigError, Problem};
 use section::Section;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use toml::de::DeTable;
 
 /// Largest configuration file in bytes: thousands of rules fit, a file given by mistake does not
@@ -65,6 +66,8 @@ pub struct Hub {
     pub address: Option<String>,
     /// Directory that `landfall-hub enroll` wrote.
     pub identity: PathBuf,
+    /// How long the link may be idle before the hub is asked whether it is there.
+    pub keep_alive: Duration,
 }
 
 /// The HTTP intake.

@@ -6,10 +6,18 @@ use super::{Http, Hub, Models, RedactModel, Spool};
 use crate::store::{StoreConfig, WhenFull};
 use landfall_agent_core::redact::{Kind, Redactor, SitePattern};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Largest limit of the store that makes sense on an edge box.
 const STORE_BYTES_MAX: u64 = 1 << 40;
+/// A ping waits behind data on a slow link.
+const KEEP_ALIVE_DEFAULT: Duration = Duration::from_secs(60);
+/// Shorter takes a link of 600 ms that resends for one that is gone; nobody is believed alive for
+/// longer by the hub.
+const KEEP_ALIVE_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(5)..=Duration::from_secs(1200);
 /// What `landfall-hub enroll` writes.
 const IDENTITY_FILES: [&str; 3] = ["ca.pem", "device.pem", "device.key"];
 
@@ -77,8 +85,13 @@ fn hub(mut section: Section<'_>, checks: bool) -> Option<Hub> {
         Some(dir) if checks => check_identity(&section, dir),
         None | Some(_) => {}
     }
+    let keep_alive = section.duration("keep_alive", KEEP_ALIVE_RANGE);
     section.finish();
-    Some(Hub { address: address.map(|a| a.value), identity: identity?.value })
+    Some(Hub {
+        address: address.map(|a| a.value),
+        identity: identity?.value,
+        keep_alive: keep_alive.map_or(KEEP_ALIVE_DEFAULT, |keep_alive| keep_alive.value),
+    })
 }
 
 fn check_address(section: &Section<'_>, address: &At<String>) {

@@ -74,6 +74,7 @@ fn the_smallest_file_has_sensible_defaults() {
 #[test]
 fn what_is_written_is_used() {
     let text = "data_dir = '/var/d'\n[hub]\naddress = '[::1]:8883'\nidentity = 'id'\n\
+        keep_alive = '25s'\n\
         [http]\nlisten = '[::1]:0'\n[spool]\ndir = 'in'\n[store]\nbytes_max = '1 GB'\n\
         outcomes_when_full = 'drop-oldest'\n\
         [models]\npackages = ['p', '/q']\ntrust = ['k.pub']\n\
@@ -84,6 +85,7 @@ fn what_is_written_is_used() {
     let hub = config.hub.unwrap();
     assert_eq!(hub.address.as_deref(), Some("[::1]:8883"));
     assert_eq!(hub.identity, Path::new("/site/id"));
+    assert_eq!(hub.keep_alive, Duration::from_secs(25));
     assert_eq!(config.http.unwrap().listen.port(), 0);
     assert_eq!(config.spool.unwrap().dir, Path::new("/site/in"));
     assert_eq!(config.store.bytes_max, 1_000_000_000);
@@ -150,6 +152,10 @@ fn problems_of_the_site() {
             "[hub]\nidentity = 'i'\naddress = 'hub.example.org'",
             "4: 'hub.address' is 'hub.example.org', which is not host:port | use the name and port \
              of the hub's device endpoint, such as \"hub.example.org:8883\"",
+        ),
+        (
+            "[hub]\nidentity = 'i'\nkeep_alive = '1s'",
+            "4: 'hub.keep_alive' is 1s, outside 5s to 20m | use a duration from 5s to 20m",
         ),
         (
             "[http]",

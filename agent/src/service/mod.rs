@@ -185,7 +185,8 @@ async fn stop_all(
 /// Without a usable identity the agent decides and queues; the hub hears of it later.
 fn load_identity(config: &Config, faults: &mut Vec<String>) -> Option<(Identity, SyncConfig)> {
     let hub = config.hub.as_ref()?;
-    let sync = SyncConfig { address: hub.address.clone(), ..SyncConfig::default() };
+    let (address, keep_alive) = (hub.address.clone(), hub.keep_alive);
+    let sync = SyncConfig { address, keep_alive, ..SyncConfig::default() };
     match Identity::load(&hub.identity) {
         Ok(identity) => Some((identity, sync)),
         Err(error) => {

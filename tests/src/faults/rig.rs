@@ -86,15 +86,18 @@ impl Rig {
         Rig::of(dir, hub, |config| config.tasks += tables)
     }
 
-    /// The same with the hub at an address of the machine, where the device looks for it.
+    /// The same with the hub at an address of the machine, where the device looks for it, and
+    /// with another keep-alive than the usual.
     ///
     /// # Errors
     /// When something cannot be started or written.
-    pub fn at(executable: &Path, address: IpAddr) -> Result<Rig> {
+    pub fn at(executable: &Path, address: IpAddr, keep_alive_secs: Option<u32>) -> Result<Rig> {
         let dir = new_dir()?;
         let hub = Hub::start_at(executable, &dir.path().join("hub"), address)?;
         let mqtt = hub.mqtt;
-        Rig::of(dir, hub, |config| config.hub = Some(mqtt))
+        Rig::of(dir, hub, |config| {
+            (config.hub, config.keep_alive_secs) = (Some(mqtt), keep_alive_secs);
+        })
     }
 
     fn of(dir: TempDir, hub: Hub, change: impl FnOnce(&mut DeviceConfig)) -> Result<Rig> {
