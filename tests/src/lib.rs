@@ -9,12 +9,15 @@
 //! * [`caller`]: asks a device until it is told.
 //! * [`load`]: callers that ask one thing after the other.
 //! * [`faults`]: power cuts, damage, full disks and more, and what came of them.
+//! * [`bench`]: speed, as a ratio to something known that is measured in the same run.
 //! * [`moments`]: random moments that can be repeated.
+//! * [`results`]: what was measured, in `tests/RESULTS.md`.
 //! * [`input`]: work orders, the project's own or anybody's.
 //! * [`demo`]: the main job in one command.
 //! * [`wait`]: waiting for a condition.
 
 pub mod api;
+pub mod bench;
 pub mod caller;
 pub mod client;
 pub mod demo;
@@ -24,6 +27,7 @@ pub mod link;
 pub mod load;
 pub mod moments;
 pub mod node;
+pub mod results;
 pub mod site;
 pub mod tunnel;
 pub mod wait;

@@ -23,6 +23,9 @@ const MTU_BYTES: usize = 1400;
 /// Name of the device in either namespace.
 const DEVICE: &str = "lf0";
 
+/// The network of both ends.
+const NETWORK: &str = "10.77.0.0/24";
+
 /// How a link behaves, in either direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
@@ -59,7 +62,17 @@ struct State {
     forgotten: BTreeSet<Flow>,
     passed: u64,
     lost: u64,
+    carried: Carried,
     dice: u64,
+}
+
+/// Bytes of packets that the line was busy with, headers and those that it then lost included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// From the near end to the far one.
+    pub to_far_bytes: u64,
+    /// From the far end to the near one.
+    pub to_near_bytes: u64,
 }
 
 /// The ports of a TCP flow, the near one first.
@@ -90,6 +103,7 @@ impl Tunnel {
             forgotten: BTreeSet::new(),
             passed: 0,
             lost: 0,
+            carried: Carried::default(),
             dice: seed | 1,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state) });
@@ -128,6 +142,17 @@ impl Tunnel {
         self.shared.lock().line = line;
     }
 
+    /// Connections made from now on, at either end, use this congestion control of the kernel.
+    ///
+    /// # Errors
+    /// When the kernel does not have it.
+    pub fn control(&self, name: &str) -> Result<()> {
+        // A route's own choice, as on a real device: no setting of the whole machine.
+        let set = || ip(&["route", "change", NETWORK, "dev", DEVICE, "congctl", name]);
+        self.near.run(set)?;
+        self.far.run(set)
+    }
+
     /// No packet passes until [`Tunnel::restore`].
     pub fn cut(&self) {
         self.shared.lock().is_cut = true;
@@ -161,6 +186,11 @@ impl Tunnel {
     pub fn packets(&self) -> (u64, u64) {
         let state = self.shared.lock();
         (state.passed, state.lost)
+    }
+
+    /// What the line was busy with so far.
+    pub fn carried(&self) -> Carried {
+        self.shared.lock().carried
     }
 }
 
@@ -264,13 +294,18 @@ fn take(mut from: File, way: Way, queue: &Queue, shared: &Shared) {
             line.bytes_per_sec.map_or(Duration::ZERO, |rate| Duration::from_nanos(nanos(rate)))
         };
         let overflows = wait > takes(line.queue_bytes);
-        if state.is_cut || is_forgotten || overflows || state.roll() < line.loss_permille {
+        if state.is_cut || is_forgotten || overflows {
             state.lost += 1;
             continue;
         }
-        state.passed += 1;
+        let is_lost = state.roll() < line.loss_permille;
+        state.count(way, bytes as u64, is_lost);
         drop(state);
+        // What is lost on the way has taken its time on the line all the same.
         busy_until = now.max(busy_until) + takes(bytes as u64);
+        if is_lost {
+            continue;
+        }
         let (packets, arrived) = queue;
         let mut packets = packets.lock().unwrap_or_else(PoisonError::into_inner);
         packets.push_back((busy_until + line.delay, packet.to_vec()));
@@ -305,6 +340,14 @@ fn deliver(mut to: File, queue: &Queue, shared: &Shared) {
 }
 
 impl State {
+    fn count(&mut self, way: Way, bytes: u64, is_lost: bool) {
+        *(if is_lost { &mut self.lost } else { &mut self.passed }) += 1;
+        match way {
+            Way::NearToFar => self.carried.to_far_bytes += bytes,
+            Way::FarToNear => self.carried.to_near_bytes += bytes,
+        }
+    }
+
     /// A number below 1000, by xorshift64.
     fn roll(&mut self) -> u32 {
         self.dice ^= self.dice << 13;
@@ -361,6 +404,9 @@ mod tests {
         assert!(read == text, "TCP makes up for the loss");
         let mut far = sender.join().unwrap().unwrap();
         assert!(tunnel.packets().1 > 0, "{:?}", tunnel.packets());
+        let carried = tunnel.carried();
+        assert!(carried.to_near_bytes > text.len() as u64, "with headers: {carried:?}");
+        assert!(carried.to_far_bytes > 0, "acknowledgements: {carried:?}");
         tunnel.cut();
         let (passed, _) = tunnel.packets();
         far.write_all(b"more").unwrap();

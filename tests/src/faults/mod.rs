@@ -26,7 +26,7 @@ mod row;
 pub use bare::become_writer;
 pub use orders::{Cut, Orders, Taken, VARIABLE};
 pub use rig::{Account, Rig};
-pub use row::{Row, Verdict, replace_table, table};
+pub use row::{Row, Verdict, table};
 
 use crate::moments::Moments;
 use anyhow::Result;

@@ -1,14 +1,7 @@
 //! The table of what was broken and what came of it.
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::path::Path;
-
-/// Where the table starts in a Markdown file.
-const START: &str = "<!-- landfall-break: table -->";
-/// Where it ends.
-const END: &str = "<!-- landfall-break: end -->";
 
 /// One fault, some number of times.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -75,24 +68,6 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
-/// Puts the rows in the place of the table in a Markdown file.
-///
-/// # Errors
-/// When the file cannot be read or written, or has no such place.
-pub fn replace_table(path: &Path, rows: &[Row]) -> Result<()> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let text = replaced(&text, &table(rows))
-        .with_context(|| format!("{} has no lines {START} and {END}", path.display()))?;
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn replaced(text: &str, table: &str) -> Option<String> {
-    let (before, rest) = text.split_once(START)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{START}\n\n{table}\n{END}{after}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,13 +88,9 @@ mod tests {
     }
 
     #[test]
-    fn the_table_replaces_the_one_before() {
-        let text = format!("# Measured\n{START}\nstale\n{END}\nrest\n");
-        let new = replaced(&text, &table(&[row(0, 0, 0, Verdict::Whole)])).unwrap();
-        assert!(new.contains("| a fault | 3 | 40 | 0 | 0 | 0 | a note |"), "{new}");
-        assert!(!new.contains("stale") && new.ends_with("\nrest\n"), "{new}");
-        assert_eq!(replaced(&new, "x").map(|again| again.matches(START).count()), Some(1));
-        assert_eq!(replaced("nothing", "x"), None);
+    fn a_row_that_is_not_as_it_should_be_says_so() {
+        let text = table(&[row(0, 0, 0, Verdict::Whole)]);
+        assert!(text.contains("| a fault | 3 | 40 | 0 | 0 | 0 | a note |"), "{text}");
         assert!(table(&[row(1, 0, 0, Verdict::Whole)]).contains("NOT AS"));
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use landfall_tests::faults::{self, Fault, Row, Stage};
 use landfall_tests::moments::Moments;
-use landfall_tests::node;
+use landfall_tests::{node, results};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,7 +65,7 @@ fn run(args: &Args) -> Result<bool> {
         rows.extend(fault.run(&mut stage, args.long)?);
     }
     if let Some(path) = &args.results {
-        faults::replace_table(path, &rows)?;
+        results::replace(path, "landfall-break", &faults::table(&rows))?;
     }
     let text = match args.json {
         true => serde_json::to_string_pretty(&rows).context("the rows as JSON")?,

@@ -1,0 +1,120 @@
+//! Measures the real agent and hub beside something known; also the agent and hub that it starts.
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use landfall_tests::bench::{catchup, ingest, store};
+use landfall_tests::{node, results};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Measures the store, the hub's ingest and catching up over a bad line, each beside something
+/// known in the same run. Build it with --release.
+///
+/// Exit status: 0 measured, whatever came of it; 1 it could not be measured; 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "landfall-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+    /// Replace what was measured before in this file, such as tests/RESULTS.md.
+    #[arg(long, value_name = "FILE", global = true)]
+    results: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Durable records a second, beside raw appends and SQLite.
+    Store(StoreArgs),
+    /// Outcomes a second into the hub's SQLite, beside bulk insertion by SQLite's own tool.
+    Ingest(IngestArgs),
+    /// A backlog over 64 kbit/s, 600 ms and 3 % loss, beside the line's rate; needs root.
+    CatchUp(CatchUpArgs),
+}
+
+#[derive(Debug, Args)]
+struct StoreArgs {
+    /// Rounds for each size of batch.
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+    /// Milliseconds of each contender in a round.
+    #[arg(long, default_value_t = 400)]
+    turn_ms: u64,
+    /// Where the files are made: what is measured is this disk.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    disk: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct IngestArgs {
+    /// Outcomes of each round.
+    #[arg(long, default_value_t = 60_000)]
+    outcomes: usize,
+    /// Rounds.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Devices that send at once.
+    #[arg(long, default_value_t = 4)]
+    devices: usize,
+}
+
+#[derive(Debug, Args)]
+struct CatchUpArgs {
+    /// Outcomes of the backlog.
+    #[arg(long, default_value_t = 60_000)]
+    outcomes: usize,
+    /// Outcomes of it that are escalated.
+    #[arg(long, default_value_t = 600)]
+    escalations: usize,
+    /// Congestion controls of the kernel, all at once. cubic is what most systems have.
+    #[arg(long, value_delimiter = ',', default_value = "cubic,bbr")]
+    control: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = node::become_node() {
+        return code;
+    }
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _closed = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    let executable = std::env::current_exe().context("cannot find this executable")?;
+    let progress = |text: &str| {
+        let _closed = writeln!(std::io::stderr(), "{text}");
+    };
+    let (name, text) = match &cli.what {
+        What::Store(args) => ("landfall-bench store", measure_store(args, &progress)?),
+        What::Ingest(args) => {
+            ("landfall-bench ingest", measure_ingest(args, &executable, &progress)?)
+        }
+        What::CatchUp(CatchUpArgs { outcomes, escalations, control }) => {
+            let backlog = catchup::Backlog { outcomes: *outcomes, escalations: *escalations };
+            let caught = catchup::run(&executable, backlog, control, &progress)?;
+            ("landfall-bench catch-up", catchup::text(&caught))
+        }
+    };
+    if let Some(path) = &cli.results {
+        results::replace(path, name, &text)?;
+    }
+    write!(std::io::stdout().lock(), "{text}").context("cannot write the results")
+}
+
+fn measure_store(args: &StoreArgs, progress: &dyn Fn(&str)) -> Result<String> {
+    let turn = Duration::from_millis(args.turn_ms);
+    let effort = store::Effort { rounds: args.rounds, turn };
+    Ok(store::text(&store::run(&args.disk, effort, progress)?))
+}
+
+fn measure_ingest(args: &IngestArgs, executable: &Path, progress: &dyn Fn(&str)) -> Result<String> {
+    let IngestArgs { outcomes, rounds, devices, .. } = *args;
+    let size = ingest::Size { outcomes, rounds, devices };
+    Ok(ingest::run(executable, size, progress)?.text())
+}
