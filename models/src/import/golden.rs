@@ -18,7 +18,7 @@ const TEXTS_MAX: usize = 16;
 /// Texts tried for each that is kept.
 const TRIED: usize = 2;
 /// Multiplications to spend on the reference: about a minute.
-const WORK_MAX: usize = 100_000_000_000;
+const WORK_MAX: u64 = 100_000_000_000;
 /// Fewest texts tried whatever the work.
 const TRIED_MIN: usize = 4;
 /// Share by which a trial is off: a few roundings of single precision, as sums in another order
@@ -105,7 +105,7 @@ fn candidates<'a>(encoder: &Encoder, readings: &[&'a Reading]) -> Vec<&'a Readin
     let mut found = Vec::new();
     for at in 0..count {
         let reading = sorted[at * sorted.len() / count];
-        let work = RUNS * encoder.products() * reading.ids.len();
+        let work = (RUNS * reading.ids.len()) as u64 * encoder.products() as u64;
         if found.len() >= TRIED_MIN && work > left {
             break;
         }

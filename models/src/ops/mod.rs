@@ -34,7 +34,10 @@ mod embed;
 mod kernel;
 mod linear;
 mod norm;
-#[expect(unsafe_code, reason = "vector instructions that safe code cannot reach")]
+#[cfg_attr(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    expect(unsafe_code, reason = "vector instructions that safe code cannot reach")
+)]
 mod product;
 mod reader;
 mod rotary;
