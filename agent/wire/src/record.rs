@@ -274,6 +274,16 @@ pub enum Event {
     },
     /// The hash chain of the outcomes at one position.
     Chain(ChainMark),
+    /// Callers were told decisions that could not be recorded, as the site asks for: there is no
+    /// outcome of any of them. The beginning names the gap: a crash can have it told twice.
+    Unrecorded {
+        /// Wall clock of the device at the first, milliseconds since 1970.
+        from_ms: u64,
+        /// At the last that is counted.
+        until_ms: u64,
+        /// How many; after a power cut on a full disk, at least.
+        decisions: u64,
+    },
 }
 
 /// A range of records that will never arrive, and why.
@@ -411,7 +421,12 @@ impl Record {
             Record::Event(Event::StoreReplaced { detail, .. } | Event::Trouble { detail, .. }) => {
                 fit_string(Some(detail));
             }
-            Record::Event(Event::Started { .. } | Event::Expired { .. } | Event::Chain(_))
+            Record::Event(
+                Event::Started { .. }
+                | Event::Expired { .. }
+                | Event::Chain(_)
+                | Event::Unrecorded { .. },
+            )
             | Record::Loss(_) => {}
         }
         self

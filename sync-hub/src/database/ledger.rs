@@ -214,6 +214,11 @@ impl Ledger for SqlLedger<'_> {
             Event::Trouble { at_ms, detail } => {
                 ("trouble", json!({ "at": views::time(number(*at_ms)), "detail": detail }))
             }
+            Event::Unrecorded { from_ms, until_ms, decisions } => {
+                let (from, until) = (views::time(number(*from_ms)), views::time(number(*until_ms)));
+                let detail = json!({ "from": from, "until": until, "decisions": decisions });
+                ("unrecorded", detail)
+            }
             Event::Chain(mark) => return audit::keep(self.tx, self.device, mark),
         };
         self.tx

@@ -141,6 +141,11 @@ fn event() -> impl Strategy<Value = Event> {
                 Event::Chain(ChainMark { epoch, at, value, begins })
             }
         ),
+        any::<(u64, u64, u64)>().prop_map(|(from_ms, until_ms, decisions)| Event::Unrecorded {
+            from_ms,
+            until_ms,
+            decisions
+        }),
     ]
 }
 

@@ -33,6 +33,7 @@ pub(crate) fn about(record: &Record) -> &'static str {
             Event::Expired { .. } => "Record::Event, Expired",
             Event::Trouble { .. } => "Record::Event, Trouble",
             Event::Chain(_) => "Record::Event, Chain",
+            Event::Unrecorded { .. } => "Record::Event, Unrecorded",
         },
         Record::Loss(loss) => match loss.reason {
             LossReason::Shed => "Record::Loss, shed",
@@ -209,6 +210,14 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
                 value: ChainValue([0xc4; 32]),
                 begins: false,
             })),
+        ),
+        (
+            "event-unrecorded",
+            Record::Event(Event::Unrecorded {
+                from_ms: AT_MS,
+                until_ms: AT_MS + 60_000,
+                decisions: 300,
+            }),
         ),
         ("loss-shed", loss(StreamId::Outcome, LossReason::Shed)),
         ("loss-damaged", loss(StreamId::Answer, LossReason::Damaged)),
