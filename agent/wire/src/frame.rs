@@ -2,13 +2,23 @@
 //!
 //! ```text
 //! offset  size  field
-//! 0       1     version, 1
+//! 0       1     version, 1 or 2
 //! 1       1     flags: bit 0 = body is zstd; all others zero
-//! 2       4     CRC-32 (IEEE) of the body as sent, little endian
-//! 6       ..    body: a postcard-encoded Frame
+//! 2       4     CRC-32 (IEEE) of the rest as sent, little endian
+//! 6       ..    version 1: the body, a postcard-encoded Frame
+//! 6       1     version 2: number of a primer
+//! 7       ..    version 2: the body; the records of a batch are replaced by their count (postcard)
+//!               and follow it, coded
 //! ```
+//! Version 2 is for sides that code records ([`crate::coding`]). In a greeting, either way, the
+//! number is the newest primer that its sender knows, in a batch the one it is coded with. A device
+//! greets in version 2 and a hub replies in the version it was greeted in: each side then knows
+//! what the other reads. Acknowledgements are the same in both and travel in version 1. A hub reads
+//! devices of both versions, so hubs are updated first.
+//!
 //! TLS protects the link; the checksum catches what a broker, a proxy or a file did to it.
 
+use crate::coding::{self, CodingError, Primer};
 use crate::id::Epoch;
 use crate::limits::{
     BATCH_RECORDS_MAX, BODY_BYTES_MAX, COMPRESS_BYTES_MIN, FRAME_BYTES_MAX, GREETING_STREAMS_MAX,
@@ -17,9 +27,13 @@ use crate::limits::{
 use crate::record::StreamId;
 use serde::{Deserialize, Serialize};
 
-/// Version byte of every frame.
+/// Version byte of frames that every side reads.
 pub const VERSION: u8 = 1;
+/// Version byte of greetings of a side that codes records, and of coded batches.
+pub const VERSION_CODED: u8 = 2;
 const FLAG_ZSTD: u8 = 1;
+/// How postcard writes the variant [`Frame::Batch`].
+const BATCH_VARIANT: u8 = 2;
 const HEADER_BYTES: usize = 6;
 /// Level 3 is zstd's default: a batch of outcomes takes well under a millisecond.
 const ZSTD_LEVEL: i32 = 3;
@@ -105,9 +119,16 @@ pub enum FrameError {
     TooShort(usize),
     /// Another version; the other side is newer or not ours.
     #[error(
-        "frame version {0} is not supported, this side speaks {VERSION}: update the older side"
+        "frame version {0} is not supported, this side speaks up to {VERSION_CODED}: \
+         update the older side"
     )]
     Version(u8),
+    /// Coded with a primer that this version does not have.
+    #[error("records are coded with primer {0}, which is not known: update the older side")]
+    Primer(u8),
+    /// The coded records of a batch cannot be read.
+    #[error("frame body is malformed: {0}")]
+    Coding(#[from] CodingError),
     /// Flag bits that this version does not know.
     #[error("frame flags {0:#04x} are not supported")]
     Flags(u8),
@@ -122,38 +143,32 @@ pub enum FrameError {
     TooMany(&'static str),
 }
 
-impl Frame {
-    /// Encodes a frame, compressing the body where that makes it smaller.
-    ///
-    /// # Errors
-    /// [`FrameError::TooLarge`] or [`FrameError::TooMany`]: the caller built too large a batch.
-    pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
-        self.check_counts()?;
-        let body = postcard::to_stdvec(self).map_err(|e| FrameError::Malformed(e.to_string()))?;
-        if body.len() > BODY_BYTES_MAX {
-            return Err(FrameError::TooLarge { bytes_max: BODY_BYTES_MAX });
-        }
-        let packed = if body.len() < COMPRESS_BYTES_MIN {
-            None
-        } else {
-            zstd::bulk::compress(&body, ZSTD_LEVEL).ok().filter(|packed| packed.len() < body.len())
-        };
-        let (flags, body) = packed.map_or((0, body), |packed| (FLAG_ZSTD, packed));
-        if HEADER_BYTES + body.len() > FRAME_BYTES_MAX {
-            return Err(FrameError::TooLarge { bytes_max: FRAME_BYTES_MAX });
-        }
-        let mut frame = Vec::with_capacity(HEADER_BYTES + body.len());
-        frame.extend([VERSION, flags]);
-        frame.extend(crc32fast::hash(&body).to_le_bytes());
-        frame.extend(body);
-        Ok(frame)
-    }
+/// A batch without its records, in version 2, after [`BATCH_VARIANT`].
+#[derive(Serialize, Deserialize)]
+struct CodedHead {
+    stream: StreamId,
+    epoch: Epoch,
+    floor: u64,
+    first: u64,
+    count: u64,
+}
 
+/// What a payload says, and of its sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// The frame.
+    pub frame: Frame,
+    /// The newest primer that its sender and this side know, if it codes records: what to send it
+    /// batches with. Of a batch, the one that it was coded with.
+    pub primer: Option<Primer>,
+}
+
+impl Received {
     /// Decodes a payload. Never panics; allocates at most about twice [`BODY_BYTES_MAX`].
     ///
     /// # Errors
-    /// [`FrameError`] for anything that is not one whole frame of this version.
-    pub fn decode(payload: &[u8]) -> Result<Frame, FrameError> {
+    /// [`FrameError`] for anything that is not one whole frame of a known version.
+    pub fn decode(payload: &[u8]) -> Result<Received, FrameError> {
         if payload.len() > FRAME_BYTES_MAX {
             return Err(FrameError::TooLarge { bytes_max: FRAME_BYTES_MAX });
         }
@@ -161,22 +176,91 @@ impl Frame {
             .split_first_chunk::<HEADER_BYTES>()
             .ok_or(FrameError::TooShort(payload.len()))?;
         let [version, flags, crc @ ..] = *header;
-        if version != VERSION {
+        if ![VERSION, VERSION_CODED].contains(&version) {
             return Err(FrameError::Version(version));
         }
         if crc32fast::hash(body) != u32::from_le_bytes(crc) {
             return Err(FrameError::Checksum);
         }
-        let frame = match flags {
-            0 => decode_body(body)?,
-            FLAG_ZSTD => decode_body(&decompress(body)?)?,
-            other => return Err(FrameError::Flags(other)),
+        let received = match (version, flags) {
+            (VERSION, 0) => Received { frame: from_body(body)?, primer: None },
+            (VERSION, FLAG_ZSTD) => {
+                Received { frame: from_body(&decompress(body)?)?, primer: None }
+            }
+            (VERSION_CODED, 0) => decode_coded(body)?,
+            (_, other) => return Err(FrameError::Flags(other)),
         };
-        frame.check_counts()?;
-        Ok(frame)
+        received.frame.check()?;
+        Ok(received)
+    }
+}
+
+impl Frame {
+    /// Encodes a frame for a side that is not known to code records, compressing the body where
+    /// that makes it smaller.
+    ///
+    /// # Errors
+    /// [`FrameError::TooLarge`] or [`FrameError::TooMany`]: the caller built too large a batch.
+    pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
+        self.check()?;
+        let body = to_body(self)?;
+        let packed = if body.len() < COMPRESS_BYTES_MIN {
+            None
+        } else {
+            zstd::bulk::compress(&body, ZSTD_LEVEL).ok().filter(|packed| packed.len() < body.len())
+        };
+        match packed {
+            Some(packed) => framed(VERSION, FLAG_ZSTD, &[&packed]),
+            None => framed(VERSION, 0, &[&body]),
+        }
     }
 
-    fn check_counts(&self) -> Result<(), FrameError> {
+    /// Encodes a frame for a side that codes records; greetings and batches are in version 2.
+    /// `primer` is what the receiver of a batch knows.
+    ///
+    /// # Errors
+    /// As [`Frame::encode`].
+    pub fn encode_coded(&self, primer: Primer) -> Result<Vec<u8>, FrameError> {
+        self.check()?;
+        match self {
+            Frame::Batch(batch) => {
+                let Batch { stream, epoch, floor, first, ref records } = *batch;
+                if records.iter().map(Vec::len).sum::<usize>() > BODY_BYTES_MAX {
+                    return Err(FrameError::TooLarge { bytes_max: BODY_BYTES_MAX });
+                }
+                let count = records.len() as u64;
+                let head = to_body(&CodedHead { stream, epoch, floor, first, count })?;
+                let records = coding::encode(records, primer);
+                framed(VERSION_CODED, 0, &[&[primer.number(), BATCH_VARIANT], &head, &records])
+            }
+            Frame::Hello(_) | Frame::Welcome(_) => {
+                framed(VERSION_CODED, 0, &[&[Primer::NEWEST.number()], &to_body(self)?])
+            }
+            Frame::Ack(_) | Frame::RollCall => self.encode(),
+        }
+    }
+
+    /// Encodes a frame for the other side, of which [`Received::primer`] told what it reads.
+    ///
+    /// # Errors
+    /// As [`Frame::encode`].
+    pub fn encode_for(&self, primer: Option<Primer>) -> Result<Vec<u8>, FrameError> {
+        match primer {
+            Some(primer) => self.encode_coded(primer),
+            None => self.encode(),
+        }
+    }
+
+    /// Decodes a payload, whoever sent it.
+    ///
+    /// # Errors
+    /// As [`Received::decode`].
+    pub fn decode(payload: &[u8]) -> Result<Frame, FrameError> {
+        Received::decode(payload).map(|received| received.frame)
+    }
+
+    /// That the limits hold.
+    fn check(&self) -> Result<(), FrameError> {
         match self {
             Frame::Hello(hello) if hello.up.len() > GREETING_STREAMS_MAX => {
                 Err(FrameError::TooMany("streams"))
@@ -218,11 +302,54 @@ fn decompress(body: &[u8]) -> Result<Vec<u8>, FrameError> {
     Ok(out)
 }
 
-fn decode_body(body: &[u8]) -> Result<Frame, FrameError> {
-    let (frame, rest) =
-        postcard::take_from_bytes(body).map_err(|e| FrameError::Malformed(e.to_string()))?;
+/// The body of a frame of version 2, from the primer's number on.
+fn decode_coded(body: &[u8]) -> Result<Received, FrameError> {
+    let (&number, body) = body.split_first().ok_or(FrameError::TooShort(HEADER_BYTES))?;
+    let Some((&BATCH_VARIANT, batch)) = body.split_first() else {
+        let frame = from_body(body)?;
+        return Ok(Received { frame, primer: Some(Primer::at_most(number)) });
+    };
+    let primer = Primer::of(number).ok_or(FrameError::Primer(number))?;
+    let (head, records) = postcard::take_from_bytes::<CodedHead>(batch).map_err(malformed)?;
+    let count = usize::try_from(head.count).unwrap_or(usize::MAX);
+    if count > BATCH_RECORDS_MAX {
+        return Err(FrameError::TooMany("records"));
+    }
+    let records = coding::decode(records, count, primer)?;
+    let CodedHead { stream, epoch, floor, first, .. } = head;
+    let frame = Frame::Batch(Batch { stream, epoch, floor, first, records });
+    Ok(Received { frame, primer: Some(primer) })
+}
+
+fn framed(version: u8, flags: u8, parts: &[&[u8]]) -> Result<Vec<u8>, FrameError> {
+    let body = parts.concat();
+    if HEADER_BYTES + body.len() > FRAME_BYTES_MAX {
+        return Err(FrameError::TooLarge { bytes_max: FRAME_BYTES_MAX });
+    }
+    let mut frame = Vec::with_capacity(HEADER_BYTES + body.len());
+    frame.extend([version, flags]);
+    frame.extend(crc32fast::hash(&body).to_le_bytes());
+    frame.extend(body);
+    Ok(frame)
+}
+
+fn to_body(value: &impl Serialize) -> Result<Vec<u8>, FrameError> {
+    let body = postcard::to_stdvec(value).map_err(malformed)?;
+    match body.len() {
+        0..=BODY_BYTES_MAX => Ok(body),
+        _ => Err(FrameError::TooLarge { bytes_max: BODY_BYTES_MAX }),
+    }
+}
+
+fn from_body(body: &[u8]) -> Result<Frame, FrameError> {
+    let (frame, rest) = postcard::take_from_bytes(body).map_err(malformed)?;
     if !rest.is_empty() {
         return Err(FrameError::Malformed(format!("{} bytes too many", rest.len())));
     }
     Ok(frame)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn malformed(error: postcard::Error) -> FrameError {
+    FrameError::Malformed(error.to_string())
 }

@@ -3,6 +3,7 @@
 //!
 //! * [`backoff`]: how long to wait before connecting again.
 //! * [`chain`]: what proves a log of outcomes complete and unaltered.
+//! * [`coding`]: records in as few bytes as possible.
 //! * [`record`]: the things worth keeping (outcome, escalation, answer, event, loss).
 //! * [`frame`]: how records are packed into one MQTT payload, with version, checksum and limits.
 //! * [`stream`]: who sends what again, and what a receiver may apply.
@@ -19,6 +20,7 @@
 
 pub mod backoff;
 pub mod chain;
+pub mod coding;
 pub mod frame;
 pub mod id;
 pub mod limits;

@@ -1,5 +1,5 @@
-//! The format, byte for byte. Each file under `tests/golden/` holds what version 1 writes for
-//! one value; it must still be read, and must still be written.
+//! The format, byte for byte. Each file under `tests/golden/` holds what is written for one value;
+//! it must still be read, and must still be written.
 //!
 //! A file is hex digits, 32 bytes a line; lines that start with `#` are for the reader.
 //! `LANDFALL_BLESS=1 cargo test -p landfall-wire --test golden` rewrites the files. Do that for
@@ -74,6 +74,17 @@ fn frames_are_written_and_read_as_ever() {
     }
 }
 
+/// Coded frames are written as ever too: both sides must learn the same from the same records.
+#[test]
+fn coded_frames_are_written_and_read_as_ever() {
+    for (name, comment, frame, primer) in golden_values::coded_frames() {
+        let now = frame.encode_coded(primer).unwrap();
+        let then = golden(name, comment, &now);
+        assert_eq!(Frame::decode(&then).as_ref(), Ok(&frame), "{name}: old bytes are read");
+        assert_eq!(now, then, "{name}: the same bytes are written");
+    }
+}
+
 #[test]
 fn every_file_belongs_to_a_value() {
     if blessing() {
@@ -81,7 +92,9 @@ fn every_file_belongs_to_a_value() {
     }
     let records = golden_values::records().into_iter().map(|(name, _)| name);
     let frames = golden_values::frames().into_iter().map(|(name, _, _)| name);
-    let names: BTreeSet<String> = records.chain(frames).map(|name| format!("{name}.hex")).collect();
+    let coded = golden_values::coded_frames().into_iter().map(|(name, _, _, _)| name);
+    let names: BTreeSet<String> =
+        records.chain(frames).chain(coded).map(|name| format!("{name}.hex")).collect();
     let files: BTreeSet<String> = std::fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -1,6 +1,7 @@
 //! One value, at least, of every variant of the format.
 
 use landfall_wire::chain::{ChainMark, ChainValue};
+use landfall_wire::coding::Primer;
 use landfall_wire::frame::{Batch, Frame, Hello, Position, Welcome};
 use landfall_wire::id::{Confidence, Epoch, ShortDigest, Ticket};
 use landfall_wire::record::{
@@ -251,5 +252,38 @@ pub(crate) fn frames() -> Vec<(&'static str, &'static str, Frame)> {
         ("frame-roll-call", "Frame::RollCall", Frame::RollCall),
         ("frame-batch-plain", "Frame::Batch, as it is", batch(vec![expired.clone()])),
         ("frame-batch-zstd", "Frame::Batch, body in zstd", batch(vec![expired; 30])),
+    ]
+}
+
+/// Frames of version 2.
+pub(crate) fn coded_frames() -> Vec<(&'static str, &'static str, Frame, Primer)> {
+    let of_every_kind = [
+        "outcome-fields",
+        "outcome-low-confidence",
+        "outcome-rule",
+        "escalation",
+        "event-task-extraction",
+        "event-chain",
+        "loss-shed",
+        "answer-label",
+    ];
+    let records = records();
+    let found = |name: &&str| records.iter().find(|(known, _)| known == name).map(|(_, r)| r);
+    let mut coded: Vec<Vec<u8>> =
+        of_every_kind.iter().filter_map(found).map(|r| r.encode().expect("small")).collect();
+    coded.push(b"not a record".to_vec());
+    assert_eq!(coded.len(), of_every_kind.len() + 1);
+    let batch = Frame::Batch(Batch {
+        stream: StreamId::Outcome,
+        epoch: EPOCH,
+        floor: 3,
+        first: 5,
+        records: coded,
+    });
+    let hello = frames().swap_remove(0).2;
+    vec![
+        ("coded-hello", "Frame::Hello, version 2", hello, Primer::None),
+        ("coded-batch", "Frame::Batch, coded without a primer", batch.clone(), Primer::None),
+        ("coded-batch-primed", "Frame::Batch, coded with primer 1", batch, Primer::WorkOrders),
     ]
 }
