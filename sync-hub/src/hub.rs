@@ -1,14 +1,18 @@
-//! Puts the parts together: data directory, database, endpoint, web.
+//! Puts the parts together: data directory, database, endpoint or broker, web.
 
+use crate::broker::{Broker, BrokerConfig, BrokerStatus};
 use crate::database::commands::Starting;
 use crate::database::{Database, DbError};
 use crate::endpoint::{Endpoint, EndpointError};
+use crate::exchange::Exchange;
 use crate::identity::{Authority, IdentityError};
 use crate::web::{Web, WebError};
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
 
 /// Held by the hub that runs on a data directory.
 const RUN_LOCK: &str = "run.lock";
@@ -21,21 +25,45 @@ pub const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 pub struct Config {
     /// Directory of certificates and database; made if missing.
     pub data: PathBuf,
-    /// Address for devices.
-    pub listen: SocketAddr,
+    /// Where devices are met.
+    pub devices: DevicesAt,
     /// Address for the page and the API; loopback.
     pub web: SocketAddr,
     /// Names and addresses that devices use for this hub.
     pub names: Vec<String>,
 }
 
+/// Where devices are met.
+#[derive(Debug, Clone)]
+pub enum DevicesAt {
+    /// At the hub's own endpoint, listening here.
+    Endpoint(SocketAddr),
+    /// Behind a broker.
+    Broker(BrokerConfig),
+}
+
 /// Where the hub serves.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Ready {
-    /// Address for devices.
-    pub mqtt: SocketAddr,
+    /// Where devices are met: the address of the hub's endpoint, or of the broker.
+    pub devices: Met,
     /// Address for the page and the API.
     pub web: SocketAddr,
+}
+
+/// Where devices are met by a running hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Met {
+    /// At the hub's own endpoint.
+    Endpoint(SocketAddr),
+    /// Behind a broker, which may not be connected yet: `HOST:PORT`.
+    Broker(String),
+}
+
+/// What meets devices.
+enum Doors {
+    Endpoint(Endpoint),
+    Broker(Broker),
 }
 
 /// The hub could not be started.
@@ -87,19 +115,56 @@ pub async fn serve(
     let authority = Authority::open(&config.data, now_ms())?;
     let _lock = lock(&config.data)?;
     let (database, writer) = Database::start(&config.data)?;
-    let identity = authority.server(&hosts(&config), now_ms())?;
-    let endpoint = Endpoint::start(config.listen, identity, database.clone()).await?;
-    database.write(Starting { address: address(&config, endpoint.address()) }).await?;
+    let exchange = Exchange::new(database.clone());
+    let doors = Doors::open(&config, &authority, Arc::clone(&exchange)).await?;
+    database.write(Starting { address: address(&config, &doors.met()) }).await?;
     let web_address = web.address();
-    let web = web.serve(database.clone(), &endpoint);
-    ready(Ready { mqtt: endpoint.address(), web: web_address });
+    let web = web.serve(&exchange, doors.broker());
+    ready(Ready { devices: doors.met(), web: web_address });
     stop.await;
     tracing::info!("stopping");
     web.stop().await;
-    endpoint.stop().await;
+    doors.close().await;
     database.stop().await;
     let _ = tokio::task::spawn_blocking(move || writer.join()).await;
     Ok(())
+}
+
+impl Doors {
+    async fn open(
+        config: &Config,
+        authority: &Authority,
+        exchange: Arc<Exchange>,
+    ) -> Result<Doors, HubError> {
+        Ok(match &config.devices {
+            DevicesAt::Endpoint(listen) => {
+                let identity = authority.server(&hosts(config, *listen), now_ms())?;
+                Doors::Endpoint(Endpoint::start(*listen, identity, exchange).await?)
+            }
+            DevicesAt::Broker(broker) => Doors::Broker(Broker::start(broker.clone(), exchange)?),
+        })
+    }
+
+    fn met(&self) -> Met {
+        match self {
+            Doors::Endpoint(endpoint) => Met::Endpoint(endpoint.address()),
+            Doors::Broker(broker) => Met::Broker(broker.status().borrow().address.clone()),
+        }
+    }
+
+    fn broker(&self) -> Option<watch::Receiver<BrokerStatus>> {
+        match self {
+            Doors::Endpoint(_) => None,
+            Doors::Broker(broker) => Some(broker.status()),
+        }
+    }
+
+    async fn close(self) {
+        match self {
+            Doors::Endpoint(endpoint) => endpoint.stop().await,
+            Doors::Broker(broker) => broker.stop().await,
+        }
+    }
 }
 
 /// Whether a hub runs on a data directory.
@@ -120,10 +185,10 @@ fn lock(data: &Path) -> Result<File, HubError> {
 }
 
 /// Every name that the server certificate must have.
-fn hosts(config: &Config) -> Vec<String> {
+fn hosts(config: &Config, listen: SocketAddr) -> Vec<String> {
     let mut hosts: Vec<String> = LOCAL_NAMES.map(str::to_owned).into();
-    if !config.listen.ip().is_unspecified() {
-        hosts.push(config.listen.ip().to_string());
+    if !listen.ip().is_unspecified() {
+        hosts.push(listen.ip().to_string());
     }
     hosts.extend(config.names.iter().cloned());
     hosts.sort();
@@ -132,12 +197,18 @@ fn hosts(config: &Config) -> Vec<String> {
 }
 
 /// Where devices are told to connect, unless `enroll` is told otherwise.
-fn address(config: &Config, listening: SocketAddr) -> String {
-    let host = match config.names.first() {
-        Some(name) => name.clone(),
-        None if listening.ip().is_unspecified() => "localhost".to_owned(),
-        None => listening.ip().to_string(),
+fn address(config: &Config, met: &Met) -> String {
+    let (host, port) = match (met, config.names.first()) {
+        (Met::Endpoint(at), Some(name)) => (name.clone(), at.port().to_string()),
+        (Met::Endpoint(at), None) if at.ip().is_unspecified() => {
+            ("localhost".to_owned(), at.port().to_string())
+        }
+        (Met::Endpoint(at), None) => (at.ip().to_string(), at.port().to_string()),
+        (Met::Broker(at), None) => return at.clone(),
+        (Met::Broker(at), Some(name)) => {
+            (name.clone(), at.rsplit_once(':').map_or(at.as_str(), |(_, port)| port).to_owned())
+        }
     };
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    format!("{host}:{}", listening.port())
+    format!("{host}:{port}")
 }

@@ -3,6 +3,8 @@
 //! * [`cli`]: the commands of `landfall-hub`.
 //! * [`hub`]: puts the parts together and runs them until told to stop.
 //! * [`endpoint`]: the MQTT 3.1.1 endpoint that devices connect to, over mutual TLS.
+//! * [`broker`]: an external MQTT broker in its place.
+//! * [`exchange`]: what is said over either, and in which order.
 //! * [`database`]: SQLite; one writing thread that commits in groups, readers beside it.
 //! * [`identity`]: the hub's own certificate authority and what it issues.
 //! * [`web`]: JSON API and pages on loopback.
@@ -13,9 +15,11 @@
 //!   transaction;
 //! * what one connection does, sends or breaks is noticed by no other.
 
+pub mod broker;
 pub mod cli;
 pub mod database;
 pub mod endpoint;
+pub mod exchange;
 pub mod hub;
 pub mod identity;
 pub mod web;

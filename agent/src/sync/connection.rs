@@ -10,9 +10,10 @@ use super::{Identity, SyncConfig, split_address};
 use crate::stamp::wall_ms;
 use crate::store::{Store, StoreError};
 use landfall_agent_core::session::{Event, Persist, Send, Session, SessionLimits, Wanted};
-use landfall_wire::frame::{Batch, Frame, Position};
+use landfall_wire::coding::Primer;
+use landfall_wire::frame::{Batch, Frame, Position, Received};
 use landfall_wire::id::Epoch;
-use landfall_wire::limits::{BATCH_RECORDS_MAX, PACKET_BYTES_MAX};
+use landfall_wire::limits::{BATCH_RECORDS_MAX, FRAME_BYTES_MAX, PACKET_BYTES_MAX};
 use landfall_wire::record::StreamId;
 use landfall_wire::topic::{Direction, topic};
 use rumqttc::{
@@ -23,6 +24,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+/// Most bytes of records in one batch before they are coded: whatever they are, the frame then is
+/// within [`FRAME_BYTES_MAX`].
+const RANGE_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
+
+/// Most that a batch is expected to shrink.
+const RATIO_MAX: usize = 32;
 
 /// Frames handed to rumqttc and not written yet. Batches wait in the store beyond half of it,
 /// so that greetings and acknowledgements always find room.
@@ -60,6 +68,10 @@ struct Connection<'a> {
     session: Session,
     topic_up: String,
     started: Instant,
+    /// What the hub knows of coding, since its welcome.
+    primer: Option<Primer>,
+    /// How much smaller the last batch of each stream was than its records.
+    ratios: BTreeMap<StreamId, usize>,
     /// Frames that rumqttc has not written yet.
     queued: usize,
     /// A range that waits for room.
@@ -99,6 +111,8 @@ pub(super) async fn run(
         session: Session::new(SessionLimits::default(), store.held(), store.answers()),
         topic_up: topic(&identity.device, Direction::Up),
         started: Instant::now(),
+        primer: None,
+        ratios: BTreeMap::new(),
         queued: 0,
         wanted: None,
         acked: BTreeMap::new(),
@@ -209,8 +223,12 @@ impl Connection<'_> {
             }
             MqttEvent::Incoming(Packet::Publish(publish)) if publish.topic == topic_down => {
                 self.link.count(0, publish.payload.len());
-                let frame = Frame::decode(&publish.payload).map_err(|e| Trouble::frame(&e))?;
-                self.step(Event::Frame(frame)).await
+                let received =
+                    Received::decode(&publish.payload).map_err(|e| Trouble::frame(&e))?;
+                if let Frame::Welcome(_) = received.frame {
+                    self.primer = received.primer;
+                }
+                self.step(Event::Frame(received.frame)).await
             }
             MqttEvent::Incoming(_) | MqttEvent::Outgoing(_) => Ok(()),
         }
@@ -219,7 +237,6 @@ impl Connection<'_> {
     /// Feeds the session, and does what it says: first what is to persist, durably, and only
     /// then what is to send.
     async fn step(&mut self, event: Event) -> Result<(), Trouble> {
-        let was_online = self.session.is_online();
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let now_ms = elapsed_ms(self.started);
@@ -240,7 +257,7 @@ impl Connection<'_> {
                 }
             }
         }
-        if !was_online && self.session.is_online() {
+        if !self.link.is_online() && self.session.is_online() {
             self.link.online();
         }
         Ok(())
@@ -274,6 +291,9 @@ impl Connection<'_> {
     async fn serve(&mut self, wanted: Wanted) -> Result<Event, Trouble> {
         let Wanted { stream, epoch, first, end, bytes_max, floor } = wanted;
         let store = self.store.clone();
+        // Coded, records are smaller than in the store: as many as fill a frame.
+        let ratio = self.ratios.get(&stream).copied().unwrap_or(1);
+        let bytes_max = bytes_max.saturating_mul(ratio).min(RANGE_BYTES_MAX);
         let read = move || store.read(stream, epoch, first, end, bytes_max);
         let read = tokio::task::spawn_blocking(read).await;
         let chunk = read.unwrap_or(Err(StoreError::Stopped)).map_err(|e| Trouble::store(&e))?;
@@ -283,13 +303,20 @@ impl Connection<'_> {
             return Ok(Event::Hole { next_held: chunk.next_held });
         }
         let end = first + records.len() as u64;
+        let plain: usize = records.iter().map(Vec::len).sum();
         let bytes = self.publish(&Frame::Batch(Batch { stream, epoch, floor, first, records }))?;
+        self.ratios.insert(stream, (plain / bytes).clamp(1, RATIO_MAX));
         self.store.sent(Position { stream, epoch, next: end });
         Ok(Event::Sent { end, bytes })
     }
 
     fn publish(&mut self, frame: &Frame) -> Result<usize, Trouble> {
-        let payload = frame.encode().map_err(|e| Trouble::new(format!("cannot send: {e}")))?;
+        // A greeting says that this side codes records; the welcome says whether the hub does.
+        let payload = match frame {
+            Frame::Hello(_) => frame.encode_coded(Primer::NEWEST),
+            _ => frame.encode_for(self.primer),
+        };
+        let payload = payload.map_err(|e| Trouble::new(format!("cannot send: {e}")))?;
         let bytes = payload.len();
         self.client
             .try_publish(&self.topic_up, QoS::AtLeastOnce, false, payload)

@@ -3,13 +3,17 @@
 use crate::identity::HubAddress;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use landfall_wire::id::{DeviceId, TaskName, Ticket};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Where a hub keeps everything, unless told otherwise: a directory beside the caller, so that
 /// a first try needs no rights and leaves nothing elsewhere.
 pub(super) const DATA_DIR_DEFAULT: &str = "landfall-hub-data";
+
+/// Every address, on the port of MQTT over TLS.
+pub(super) const LISTEN_DEFAULT: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8883);
 
 /// Days that a device's certificate is valid by default: longer than any box stays away.
 pub(super) const ENROLL_DAYS_DEFAULT: u32 = 1095;
@@ -41,6 +45,9 @@ pub(super) enum Command {
         /// Name of the device.
         device: DeviceId,
     },
+    /// Write the configuration of an MQTT broker between devices and this hub.
+    #[command(subcommand)]
+    BrokerConfig(BrokerConfigCommand),
     /// List the devices.
     Devices {
         /// Print JSON.
@@ -75,17 +82,57 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// Address for devices [default: 0.0.0.0:8883].
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", conflicts_with = "broker")]
     pub(super) listen: Option<SocketAddr>,
+    /// Meet devices behind this MQTT broker, instead of at an address of the hub itself.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) broker: Option<HubAddress>,
+    /// PEM file of the authority that the broker's certificate is from [default: the hub's own].
+    #[arg(long, value_name = "FILE", requires = "broker")]
+    pub(super) broker_ca: Option<PathBuf>,
+    /// PEM file of the hub's certificate for the broker [default: issued by the hub itself].
+    #[arg(long, value_name = "FILE", requires_all = ["broker", "broker_key"])]
+    pub(super) broker_certificate: Option<PathBuf>,
+    /// PEM file of its key.
+    #[arg(long, value_name = "FILE", requires_all = ["broker", "broker_certificate"])]
+    pub(super) broker_key: Option<PathBuf>,
     /// Address for the page and the API, loopback only [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR:PORT")]
     pub(super) web: Option<SocketAddr>,
-    /// Name or address that devices use for this hub; goes into its certificate. Repeatable.
+    /// Name or address that devices use for this hub, or for its broker; goes into the hub's
+    /// certificate. Repeatable.
     #[arg(long, value_name = "HOST")]
     pub(super) name: Vec<String>,
-    /// TOML file with `listen`, `web` and `names`.
+    /// TOML file with `listen`, `web`, `names` and `[broker]`.
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+}
+
+/// Brokers whose configuration can be written.
+#[derive(Debug, Subcommand)]
+pub(super) enum BrokerConfigCommand {
+    /// For Mosquitto 2: mosquitto.conf, access list, certificates, list of revoked ones.
+    ///
+    /// Written again, it changes nothing that somebody has changed since.
+    Mosquitto(MosquittoArgs),
+}
+
+/// Arguments of `broker-config mosquitto`.
+#[derive(Debug, Args)]
+pub(super) struct MosquittoArgs {
+    /// Directory to write to [default: `mosquitto` in the hub's directory].
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Address that the broker is to listen on.
+    #[arg(long, value_name = "ADDR:PORT", default_value_t = LISTEN_DEFAULT)]
+    pub(super) listen: SocketAddr,
+    /// Name or address under which devices or the hub know the broker; goes into its
+    /// certificate. Repeatable.
+    #[arg(long, value_name = "HOST")]
+    pub(super) name: Vec<String>,
+    /// Overwrite files that somebody has changed.
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 /// Arguments of `enroll`.
@@ -235,6 +282,18 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_broker_takes_the_place_of_the_hubs_own_address() {
+        let parse = |more: &[&str]| Cli::try_parse_from(["hub", "run"].iter().chain(more)).is_ok();
+        assert!(parse(&["--broker", "mqtt.example.org:8883"]));
+        assert!(!parse(&["--broker", "mqtt.example.org:8883", "--listen", "0.0.0.0:8883"]));
+        assert!(!parse(&["--broker", "mqtt.example.org"]), "no port");
+        assert!(!parse(&["--broker-ca", "ca.pem"]), "of which broker");
+        let cert = ["--broker", "b:1", "--broker-certificate", "c.pem"];
+        assert!(!parse(&cert), "without its key");
+        assert!(parse(&[&cert[..], &["--broker-key", "c.key"]].concat()));
     }
 
     #[test]

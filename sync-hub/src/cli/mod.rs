@@ -6,6 +6,7 @@
 
 mod args;
 mod audit;
+mod broker_config;
 mod desk;
 mod failure;
 mod lists;
@@ -49,6 +50,7 @@ fn execute(data: &Path, command: Command) -> Result<u8, Failure> {
         Command::Run(args) => run::run(data, &args)?,
         Command::Enroll(args) => people::enroll(data, &args)?,
         Command::Revoke { device } => people::revoke(data, &device)?,
+        Command::BrokerConfig(command) => broker_config::broker_config(data, command)?,
         Command::Devices { json } => lists::devices(data, json)?,
         Command::Escalations(command) => desk::escalations(data, command)?,
         Command::Outcomes(args) => lists::outcomes(data, args)?,

@@ -3,6 +3,7 @@
 use super::args::EnrollArgs;
 use super::failure::Failure;
 use super::{open, out};
+use crate::broker::mosquitto;
 use crate::database::commands::{Revoke, Revoked};
 use crate::database::{self, queries};
 use crate::hub::{LOCAL_NAMES, is_running, now_ms};
@@ -67,8 +68,12 @@ pub(super) fn revoke(data: &Path, device: &DeviceId) -> Result<(), Failure> {
         Revoked::Now => {
             let when = if is_running(data) { "is cut off now" } else { "cannot connect again" };
             out::line(format!("revoked {device}: it {when}"));
+            tell_broker(data, &books)?;
         }
-        Revoked::Already => out::line(format!("{device} was revoked already")),
+        Revoked::Already => {
+            out::line(format!("{device} was revoked already"));
+            tell_broker(data, &books)?;
+        }
         Revoked::Unknown => {
             return Err(Failure::new(
                 format!("there is no device {device}"),
@@ -76,5 +81,19 @@ pub(super) fn revoke(data: &Path, device: &DeviceId) -> Result<(), Failure> {
             ));
         }
     }
+    Ok(())
+}
+
+/// The hub itself hears a revoked device no more; a broker has to be told.
+fn tell_broker(data: &Path, books: &rusqlite::Connection) -> Result<(), Failure> {
+    let Some(dir) = queries::broker_dir(books)? else { return Ok(()) };
+    let authority = Authority::open(data, now_ms())?;
+    let serials = queries::revoked_serials(books)?;
+    let (path, _) = mosquitto::revoke(&authority, Path::new(&dir), &serials, now_ms())?;
+    out::note(&format!(
+        "the broker goes by {}: restart it, so that it reads the new list and lets go of who is \
+         connected",
+        path.display()
+    ));
     Ok(())
 }

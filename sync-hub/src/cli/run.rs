@@ -1,16 +1,16 @@
 //! `run`: configuration, logging, signals.
 
-use super::args::RunArgs;
+use super::args::{LISTEN_DEFAULT, RunArgs};
 use super::failure::Failure;
 use super::out;
-use crate::hub::{self, Config, Ready};
+use crate::broker::BrokerConfig;
+use crate::hub::{self, Config, DevicesAt, Met, Ready, now_ms};
+use crate::identity::{Authority, BrokerFiles, HubAddress};
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Every address, on the port of MQTT over TLS.
-const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8883);
 /// Loopback, for people on this machine or through a tunnel.
 const WEB_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
@@ -26,6 +26,17 @@ struct File {
     web: Option<SocketAddr>,
     #[serde(default)]
     names: Vec<String>,
+    broker: Option<BrokerTable>,
+}
+
+/// The table `[broker]` of the configuration file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BrokerTable {
+    address: String,
+    ca: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
 pub(super) fn run(data: &Path, args: &RunArgs) -> Result<(), Failure> {
@@ -33,15 +44,18 @@ pub(super) fn run(data: &Path, args: &RunArgs) -> Result<(), Failure> {
         Some(path) => read(path)?,
         None => File::default(),
     };
-    let names = if args.name.is_empty() { file.names } else { args.name.clone() };
+    let names = if args.name.is_empty() { file.names.clone() } else { args.name.clone() };
+    log_to_stderr();
     let config = Config {
         data: data.to_owned(),
-        listen: args.listen.or(file.listen).unwrap_or(LISTEN_DEFAULT),
+        devices: devices_at(data, args, &file)?,
         web: args.web.or(file.web).unwrap_or(WEB_DEFAULT),
         names,
     };
-    log_to_stderr();
-    if config.listen.ip().is_unspecified() && config.names.is_empty() {
+    if let DevicesAt::Endpoint(listen) = config.devices
+        && listen.ip().is_unspecified()
+        && config.names.is_empty()
+    {
         tracing::warn!(
             "without --name the hub's certificate is good on this machine only: \
              devices elsewhere will not trust it"
@@ -67,9 +81,53 @@ pub(super) fn run(data: &Path, args: &RunArgs) -> Result<(), Failure> {
     })
 }
 
+/// The command line comes before the file, as a whole: a broker there and an address here are
+/// no contradiction.
+fn devices_at(data: &Path, args: &RunArgs, file: &File) -> Result<DevicesAt, Failure> {
+    if let Some(address) = &args.broker {
+        let files = BrokerFiles {
+            ca: args.broker_ca.clone(),
+            certificate: args.broker_certificate.clone(),
+            key: args.broker_key.clone(),
+        };
+        return broker(data, address.clone(), &files);
+    }
+    match (args.listen, file.listen, &file.broker) {
+        (None, Some(_), Some(_)) => Err(Failure::usage(
+            "the configuration file has both `listen` and `[broker]`",
+            "devices are met at one of the two: remove the other",
+        )),
+        (None, None, Some(table)) => {
+            let address = table.address.parse().map_err(|error: String| {
+                Failure::usage(error, "correct `address` in `[broker]` of the configuration file")
+            })?;
+            let BrokerTable { ca, certificate, key, .. } = table.clone();
+            broker(data, address, &BrokerFiles { ca, certificate, key })
+        }
+        (listen, in_file, _) => {
+            Ok(DevicesAt::Endpoint(listen.or(in_file).unwrap_or(LISTEN_DEFAULT)))
+        }
+    }
+}
+
+fn broker(data: &Path, address: HubAddress, files: &BrokerFiles) -> Result<DevicesAt, Failure> {
+    if files.certificate.is_some() != files.key.is_some() {
+        return Err(Failure::usage(
+            "`certificate` and `key` of the broker go together",
+            "name both in `[broker]`, or neither for those that the hub issues itself",
+        ));
+    }
+    let tls = Authority::open(data, now_ms())?.broker_tls(files, now_ms())?;
+    Ok(DevicesAt::Broker(BrokerConfig { address, tls }))
+}
+
 fn ready(ready: Ready) {
     tracing::info!("the page is at http://{}", ready.web);
-    out::line(format!("ready mqtt={} web={}", ready.mqtt, ready.web));
+    let devices = match ready.devices {
+        Met::Endpoint(address) => format!("mqtt={address}"),
+        Met::Broker(address) => format!("broker={address}"),
+    };
+    out::line(format!("ready {devices} web={}", ready.web));
 }
 
 fn log_to_stderr() {
@@ -92,7 +150,8 @@ fn read(path: &Path) -> Result<File, Failure> {
         let line = before.matches('\n').count() + 1;
         Failure::usage(
             format!("{at}:{line}: {}", error.message()),
-            "the file may hold `listen`, `web` (\"ADDR:PORT\") and `names` (a list)",
+            "the file may hold `listen`, `web` (\"ADDR:PORT\"), `names` (a list), and a table \
+             `[broker]` with `address` (\"HOST:PORT\"), `ca`, `certificate`, `key`",
         )
     })
 }
@@ -109,6 +168,7 @@ mod tests {
             ("listen = \"0.0.0.0:1\"\nwebb = \"x\"\n", ":2: ", "unknown field"),
             ("listen = \"nowhere\"\n", ":1: ", "address"),
             ("names = [\n", ":", ""),
+            ("[broker]\naddress = \"b:1\"\nhost = \"x\"\n", ":3: ", "unknown field"),
         ] {
             std::fs::write(&path, text).unwrap();
             let failure = read(&path).unwrap_err();
@@ -119,5 +179,28 @@ mod tests {
             );
             assert_eq!(failure.exit_code, 2);
         }
+    }
+
+    #[test]
+    fn a_broker_and_an_address_of_the_hub_exclude_each_other() {
+        use super::super::args::{Cli, Command};
+        use clap::Parser;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |more: &[&str], file: &str| {
+            let cli = Cli::try_parse_from(["hub", "run"].iter().chain(more)).unwrap();
+            let Command::Run(args) = cli.command else { panic!("run") };
+            devices_at(dir.path(), &args, &toml::from_str(file).unwrap())
+        };
+        let table = "[broker]\naddress = \"b:1\"\n";
+        assert!(matches!(at(&[], table), Ok(DevicesAt::Broker(_))));
+        let both = format!("listen = \"0.0.0.0:1\"\n{table}");
+        assert_eq!(at(&[], &both).unwrap_err().exit_code, 2);
+        let listen = ["--listen", "127.0.0.1:2"];
+        assert!(matches!(at(&listen, table), Ok(DevicesAt::Endpoint(_))), "the command line");
+        assert!(matches!(at(&["--broker", "b:2"], &both), Ok(DevicesAt::Broker(_))));
+        let half = format!("{table}key = \"k\"\n");
+        assert_eq!(at(&[], &half).unwrap_err().exit_code, 2);
+        let missing = at(&["--broker", "b:1", "--broker-ca", "/nowhere/ca.pem"], "").unwrap_err();
+        assert!(missing.message.contains("/nowhere/ca.pem"), "{}", missing.message);
     }
 }

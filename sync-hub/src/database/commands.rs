@@ -261,6 +261,26 @@ impl Command for Starting {
     }
 }
 
+/// Where the files of a broker were written: the list of revoked certificates is kept there.
+#[derive(Debug)]
+pub struct NoteBrokerDir {
+    /// The directory.
+    pub dir: String,
+}
+
+impl Command for NoteBrokerDir {
+    type Done = ();
+
+    fn apply(&self, tx: &Connection) -> rusqlite::Result<()> {
+        tx.execute(
+            "INSERT INTO meta (key, value) VALUES ('broker-dir', ?1)
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            [&self.dir],
+        )
+        .map(drop)
+    }
+}
+
 /// Something was wrong with what a device sent.
 #[derive(Debug)]
 pub struct Problem {

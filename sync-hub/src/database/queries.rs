@@ -42,6 +42,16 @@ pub fn address(connection: &Connection) -> rusqlite::Result<Option<String>> {
         .optional()
 }
 
+/// Where the files of a broker were written, if any were.
+///
+/// # Errors
+/// Those of SQLite.
+pub fn broker_dir(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    connection
+        .query_row("SELECT value FROM meta WHERE key = 'broker-dir'", [], |row| row.get(0))
+        .optional()
+}
+
 /// What the endpoint needs to know of who connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
@@ -113,6 +123,47 @@ pub fn enrolment(
 pub fn revoked_serials(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     connection
         .prepare_cached("SELECT serial FROM certificate WHERE revoked_ms IS NOT NULL")?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
+/// Devices that are not heard.
+///
+/// # Errors
+/// Those of SQLite.
+pub fn revoked_devices(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM device WHERE revoked_ms IS NOT NULL")?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
+/// Whether a device may be heard whose name somebody else has proved: a broker.
+///
+/// # Errors
+/// Those of SQLite.
+pub fn admission_by_name(
+    connection: &Connection,
+    device: &DeviceId,
+) -> rusqlite::Result<Admission> {
+    let found: Option<(i64, bool)> = connection
+        .prepare_cached("SELECT id, revoked_ms IS NOT NULL FROM device WHERE name = ?1")?
+        .query_row([device.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(match found {
+        Some((id, false)) => Admission::Granted(id),
+        Some((id, true)) => Admission::Revoked(id),
+        None => Admission::NotEnrolled,
+    })
+}
+
+/// Names of the devices that may be heard.
+///
+/// # Errors
+/// Those of SQLite.
+pub fn valid_devices(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare_cached("SELECT name FROM device WHERE revoked_ms IS NULL ORDER BY name")?
         .query_map([], |row| row.get(0))?
         .collect()
 }

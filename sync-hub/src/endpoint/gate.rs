@@ -2,12 +2,12 @@
 
 use super::codec::{Input, encode};
 use super::connection::{Connection, Ended};
-use super::registry::Place;
-use super::{Shared, count, limits};
-use crate::database::commands::{Contact, Problem, ProblemKind};
+use super::{Shared, limits};
+use crate::database::commands::{Problem, ProblemKind};
 use crate::database::queries::{self, Admission};
+use crate::exchange::{Halt, Place, contact, count, tell as tell_halt};
 use crate::hub::now_ms;
-use crate::identity::{Peer, peer};
+use crate::identity::peer;
 use rumqttc::mqttbytes::Protocol;
 use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode, Packet};
 use std::net::SocketAddr;
@@ -24,7 +24,6 @@ pub(super) struct Admitted {
     pub(super) input: Input,
     pub(super) connect: Connect,
     pub(super) place: Place,
-    pub(super) peer: Peer,
     /// Row of the device.
     pub(super) device: i64,
 }
@@ -47,7 +46,7 @@ pub(super) async fn serve(
             return;
         }
         Err(_) => {
-            count(&shared.counters.handshakes_failed);
+            count(&shared.exchange.counters.handshakes_failed);
             tracing::info!(%address, "a connection took too long to say who it is");
             return;
         }
@@ -57,49 +56,41 @@ pub(super) async fn serve(
 }
 
 async fn run(admitted: Admitted, address: SocketAddr, shared: Arc<Shared>) {
-    let (device, name) = (admitted.device, admitted.peer.device.clone());
+    let (device, name) = (admitted.device, admitted.place.name().clone());
     if admitted.place.took_over {
-        count(&shared.counters.takeovers);
+        count(&shared.exchange.counters.takeovers);
         tracing::warn!(device = %name, %address, "a second connection of the device takes over");
     }
     tracing::info!(device = %name, %address, "device connected");
-    let online = Contact { device, online: true, now_ms: now_ms() };
-    let _ = shared.database.submit(online).await;
+    contact(&shared.exchange, device, true).await;
     // A task of its own: a panic ends there, and is told here.
     let connection = Connection::new(admitted, Arc::clone(&shared));
     let (why, last) = match tokio::spawn(connection.run()).await {
         Ok((place, ended)) => (ended, place.is_current()),
-        Err(error) => (Ended::Bug(error.to_string()), true),
+        Err(error) => (Ended::Halted(Halt::Bug(error.to_string())), true),
     };
     tell(&why, &name, &shared);
     if last {
-        let offline = Contact { device, online: false, now_ms: now_ms() };
-        let _ = shared.database.submit(offline).await;
+        contact(&shared.exchange, device, false).await;
     }
     if let Some((kind, detail)) = why.problem() {
         let problem = Problem { device: Some(device), kind, detail, now_ms: now_ms() };
-        let _ = shared.database.submit(problem).await;
+        let _ = shared.exchange.database.submit(problem).await;
     }
 }
 
 fn tell(why: &Ended, device: &landfall_wire::id::DeviceId, shared: &Shared) {
     match why {
-        Ended::Bug(_) => tracing::error!(%device, reason = %why, "a connection panicked"),
+        Ended::Halted(halt) => tell_halt(halt, device),
         Ended::Silent | Ended::Slow => {
-            count(&shared.counters.timeouts);
+            count(&shared.exchange.counters.timeouts);
             tracing::info!(%device, reason = %why, "device disconnected");
         }
-        Ended::Left | Ended::Lost(_) | Ended::Told(_) => {
+        Ended::Left | Ended::Lost(_) => {
             tracing::info!(%device, reason = %why, "device disconnected");
         }
-        Ended::Protocol(_) | Ended::Refused(_) | Ended::Flood => {
+        Ended::Protocol(_) | Ended::Refused(_) => {
             tracing::warn!(%device, reason = %why, "device disconnected for what it sent");
-        }
-        Ended::Database(_) => {
-            tracing::warn!(
-                %device, reason = %why,
-                "device disconnected without acknowledgement, it will send again"
-            );
         }
     }
 }
@@ -111,7 +102,7 @@ async fn admit(
     shared: &Shared,
 ) -> Result<Admitted, String> {
     let mut stream = acceptor.accept(stream).await.map_err(|error| {
-        count(&shared.counters.handshakes_failed);
+        count(&shared.exchange.counters.handshakes_failed);
         format!("TLS: {error}")
     })?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
@@ -121,6 +112,7 @@ async fn admit(
     let connect = read_connect(&mut stream, &mut input).await?;
     let (name, serial) = (peer.device.clone(), peer.serial.clone());
     let admission = shared
+        .exchange
         .database
         .read(move |connection| queries::admission(connection, &name, &serial))
         .await;
@@ -145,15 +137,15 @@ async fn admit(
     let answer = encode(&Packet::ConnAck(ConnAck::new(code, false))).map_err(|e| e.to_string())?;
     if let (ConnectReturnCode::Success, Some(device)) = (code, device) {
         // In place before the device can hear that it is in, so that none of it goes unseen.
-        let place = shared.registry.enter(&peer.device, device, &peer.serial);
+        let place = shared.exchange.registry.enter(&peer.device, device, Some(&peer.serial));
         send(&mut stream, &answer).await?;
-        return Ok(Admitted { stream, input, connect, place, peer, device });
+        return Ok(Admitted { stream, input, connect, place, device });
     }
-    count(&shared.counters.not_admitted);
+    count(&shared.exchange.counters.not_admitted);
     let detail = format!("{} was refused: {reason}", peer.device);
     let problem =
         Problem { device, kind: ProblemKind::Connection, detail: detail.clone(), now_ms: now_ms() };
-    let _ = shared.database.submit(problem).await;
+    let _ = shared.exchange.database.submit(problem).await;
     send(&mut stream, &answer).await?;
     let _ = stream.shutdown().await;
     Err(detail)

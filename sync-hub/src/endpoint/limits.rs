@@ -1,4 +1,5 @@
-//! What one peer may cost, with the reason for each number.
+//! What one connection may cost, with the reason for each number; what is said over it costs
+//! what [`crate::exchange::limits`] allows.
 
 use std::time::Duration;
 
@@ -18,25 +19,12 @@ pub const CONNECT_BYTES_MAX: usize = 1024;
 /// Keep-alive where the device asks for none; nobody is believed alive for longer.
 pub const KEEP_ALIVE_SECS_MAX: u16 = 1200;
 
-/// Publications of one connection that wait for their commit; then reading stops.
-pub const PENDING_MAX: usize = 64;
-
-/// Decoded bytes of all connections that wait for their commit; then reading stops.
-pub const PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 /// Bytes that wait to be sent to one device; then reading from it stops, since every packet
 /// read adds an acknowledgement.
 pub const OUTPUT_BYTES_MAX: usize = 512 * 1024;
 
 /// A device that takes nothing for this long while something waits for it is gone.
 pub const OUTPUT_STALL_MAX: Duration = Duration::from_secs(60);
-
-/// Payloads of one connection that are no frames, within [`MALFORMED_WINDOW`]: damage on the
-/// way is rare, a device that goes on has a fault or an intent.
-pub const MALFORMED_MAX: u32 = 16;
-
-/// See [`MALFORMED_MAX`].
-pub const MALFORMED_WINDOW: Duration = Duration::from_secs(60);
 
 /// What a closing connection may still take to say goodbye.
 pub const GOODBYE_MAX: Duration = Duration::from_secs(1);

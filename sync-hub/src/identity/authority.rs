@@ -4,8 +4,9 @@ use super::IdentityError;
 use super::files::{PRIVATE, PUBLIC, failed, read, write};
 use landfall_wire::id::DeviceId;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -21,10 +22,14 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The authority outlives every box that trusts it.
 const CA_DAYS: u32 = 7300;
 
-/// The server certificate is renewed at start; a hub may run for years without one.
+/// Certificates of servers are renewed at start; a hub may run for years without one.
 const SERVER_DAYS: u32 = 1825;
 
-/// A server certificate with less left than this is renewed at the next start.
+/// CN of the hub as a client of a broker, and so its user name there. No device can have it: a
+/// device's name has no dot.
+pub const HUB_USER: &str = "landfall.hub";
+
+/// A certificate of a server with less left than this is renewed at the next start.
 const SERVER_DAYS_LEFT_MIN: u32 = 365;
 
 /// Certificates are valid from this long ago: a box without a battery-backed clock starts in
@@ -47,6 +52,52 @@ pub struct ServerIdentity {
     pub certificate: CertificateDer<'static>,
     /// Its key.
     pub key: PrivateKeyDer<'static>,
+}
+
+/// A certificate with its key, in PEM.
+#[derive(Debug, Clone)]
+pub struct Pem {
+    /// The certificate.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+}
+
+/// Whom the authority vouches for beside devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The hub's own endpoint.
+    Endpoint,
+    /// A broker between devices and the hub.
+    Broker,
+    /// The hub as a client of that broker.
+    Client,
+}
+
+impl Role {
+    /// Name of its files.
+    fn stem(self) -> &'static str {
+        match self {
+            Role::Endpoint => "server",
+            Role::Broker => "broker",
+            Role::Client => "broker-client",
+        }
+    }
+
+    fn common_name(self) -> &'static str {
+        match self {
+            Role::Endpoint => "landfall-hub",
+            Role::Broker => "landfall-broker",
+            Role::Client => HUB_USER,
+        }
+    }
+
+    fn usage(self) -> ExtendedKeyUsagePurpose {
+        match self {
+            Role::Endpoint | Role::Broker => ExtendedKeyUsagePurpose::ServerAuth,
+            Role::Client => ExtendedKeyUsagePurpose::ClientAuth,
+        }
+    }
 }
 
 /// A certificate for a device.
@@ -113,38 +164,98 @@ impl Authority {
     /// # Errors
     /// [`IdentityError`] if files cannot be read or written, or a host is no name or address.
     pub fn server(&self, hosts: &[String], now_ms: u64) -> Result<ServerIdentity, IdentityError> {
-        let (key_path, path) = (self.dir.join("server.key"), self.dir.join("server.pem"));
+        let pem = self.vouch(Role::Endpoint, hosts, now_ms)?;
+        let authority = certificate(&self.dir.join("ca.pem"), &self.certificate_pem)?;
+        let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes()).map_err(|error| {
+            IdentityError::Damaged { path: self.path("server.key"), reason: error.to_string() }
+        })?;
+        let certificate = certificate(&self.path("server.pem"), &pem.certificate)?;
+        Ok(ServerIdentity { authority, certificate, key })
+    }
+
+    /// The certificate of a broker that devices reach under `hosts`, in the same way.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if files cannot be read or written, or a host is no name or address.
+    pub fn broker(&self, hosts: &[String], now_ms: u64) -> Result<Pem, IdentityError> {
+        self.vouch(Role::Broker, hosts, now_ms)
+    }
+
+    /// The hub's own certificate as a client of a broker, issued anew if it ends soon.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if files cannot be read or written.
+    pub fn broker_client(&self, now_ms: u64) -> Result<Pem, IdentityError> {
+        self.vouch(Role::Client, &[], now_ms)
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn vouch(&self, role: Role, hosts: &[String], now_ms: u64) -> Result<Pem, IdentityError> {
+        let (key_path, path) = (
+            self.path(&format!("{}.key", role.stem())),
+            self.path(&format!("{}.pem", role.stem())),
+        );
         let authority = certificate(&self.dir.join("ca.pem"), &self.certificate_pem)?;
         if let (Some(key), Some(pem)) = (read(&key_path)?, read(&path)?)
             && let Ok(certificate) = certificate(&path, &pem)
-            && let Ok(key) = PrivateKeyDer::from_pem_slice(key.as_bytes())
+            && PrivateKeyDer::from_pem_slice(key.as_bytes()).is_ok()
             && is_fit(&certificate, &authority, hosts, now_ms)
         {
-            return Ok(ServerIdentity { authority, certificate, key });
+            return Ok(Pem { certificate: pem, key });
         }
         let mut params = CertificateParams::new(hosts)?;
-        params.distinguished_name.push(DnType::CommonName, "landfall-hub");
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.distinguished_name.push(DnType::CommonName, role.common_name());
+        params.extended_key_usages = vec![role.usage()];
         let issued = self.issue(params, SERVER_DAYS, now_ms)?;
         // The certificate last: without it, all is made again.
         write(&key_path, &issued.key_pem, PRIVATE)?;
         write(&path, &issued.certificate_pem, PUBLIC)?;
-        tracing::info!(hosts = hosts.join(","), "issued a server certificate");
-        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).map_err(|error| {
-            IdentityError::Damaged { path: key_path, reason: error.to_string() }
-        })?;
-        let certificate = certificate(&path, &issued.certificate_pem)?;
-        Ok(ServerIdentity { authority, certificate, key })
+        tracing::info!(role = role.stem(), hosts = hosts.join(","), "issued a certificate");
+        Ok(Pem { certificate: issued.certificate_pem, key: issued.key_pem })
     }
 
-    /// Whether the server certificate, if there is one yet, names `host`.
+    /// Whether the certificate of the hub or of its broker, if there is one yet, names `host`.
     ///
     /// # Errors
     /// [`IdentityError`] if it cannot be read.
     pub fn server_names(&self, host: &str) -> Result<bool, IdentityError> {
-        let path = self.dir.join("server.pem");
-        let Some(pem) = read(&path)? else { return Ok(false) };
-        Ok(names_all(&certificate(&path, &pem)?, &[host.to_owned()]))
+        for role in [Role::Endpoint, Role::Broker] {
+            let path = self.path(&format!("{}.pem", role.stem()));
+            if let Some(pem) = read(&path)?
+                && names_all(&certificate(&path, &pem)?, &[host.to_owned()])
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The list of certificates that are not valid any more, in PEM, for a broker: by serial
+    /// number in hex.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if it cannot be signed.
+    pub fn revocations(&self, serials: &[String], now_ms: u64) -> Result<String, IdentityError> {
+        let now = date_time_ymd(1970, 1, 1) + Duration::from_millis(now_ms);
+        let revoked = |serial: &String| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&from_hex(serial)),
+            revocation_time: now,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: now - DAY * BACKDATED_DAYS,
+            // Nobody renews it while nothing is revoked.
+            next_update: now + DAY * CA_DAYS,
+            crl_number: SerialNumber::from(now_ms),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(list.signed_by(&self.issuer)?.pem()?)
     }
 
     pub(super) fn device(
@@ -240,6 +351,9 @@ fn is_fit(
 }
 
 fn names_all(certificate: &CertificateDer<'_>, hosts: &[String]) -> bool {
+    if hosts.is_empty() {
+        return true;
+    }
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };
     let Ok(Some(names)) = parsed.subject_alternative_name() else { return false };
     let names = &names.value.general_names;
@@ -259,6 +373,11 @@ fn random<const N: usize>() -> Result<[u8; N], IdentityError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)?;
     Ok(bytes)
+}
+
+fn from_hex(digits: &str) -> Vec<u8> {
+    let byte = |at: usize| digits.get(at..at + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
+    (0..digits.len()).step_by(2).filter_map(byte).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -312,6 +431,38 @@ mod tests {
         assert!(!authority.server_names("127.0.0.1").unwrap());
         let later = NOW_MS + u64::from(SERVER_DAYS - SERVER_DAYS_LEFT_MIN + 1) * 86_400_000;
         assert_ne!(authority.server(&more, later).unwrap().certificate, second, "near its end");
+    }
+
+    #[test]
+    fn a_broker_and_the_hub_as_its_client_have_certificates_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::open(dir.path(), NOW_MS).unwrap();
+        let broker = authority.broker(&hosts(&["mqtt.example.org"]), NOW_MS).unwrap();
+        assert!(authority.server_names("mqtt.example.org").unwrap());
+        let again = authority.broker(&hosts(&["mqtt.example.org"]), NOW_MS + 1).unwrap();
+        assert_eq!(again.certificate, broker.certificate, "kept");
+        let client = authority.broker_client(NOW_MS).unwrap();
+        assert_eq!(authority.broker_client(NOW_MS).unwrap().key, client.key, "kept");
+        let der = CertificateDer::from_pem_slice(client.certificate.as_bytes()).unwrap();
+        assert!(peer(&der).is_err(), "the hub is no device");
+        assert!(HUB_USER.parse::<DeviceId>().is_err(), "and no device can take its name");
+    }
+
+    #[test]
+    fn the_list_of_the_revoked_names_their_serial_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::open(dir.path(), NOW_MS).unwrap();
+        let issued = authority.device(&"ship-7".parse().unwrap(), 10, NOW_MS).unwrap();
+        for serials in [vec![], vec![issued.serial]] {
+            let list = authority.revocations(&serials, NOW_MS).unwrap();
+            let (_, pem) = x509_parser::pem::parse_x509_pem(list.as_bytes()).unwrap();
+            let (_, list) =
+                x509_parser::revocation_list::CertificateRevocationList::from_der(&pem.contents)
+                    .unwrap();
+            let found: Vec<String> =
+                list.iter_revoked_certificates().map(|it| hex(it.raw_serial())).collect();
+            assert_eq!(found, serials);
+        }
     }
 
     #[test]

@@ -24,6 +24,13 @@ impl HubAddress {
         let host = self.0.rsplit_once(':').map_or(self.0.as_str(), |(host, _)| host);
         host.trim_matches(['[', ']'])
     }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        let port = self.0.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        // Parsing has excluded everything else.
+        port.unwrap_or_default()
+    }
 }
 
 impl FromStr for HubAddress {
@@ -217,7 +224,9 @@ mod tests {
     #[test]
     fn addresses_are_checked() {
         for (good, host) in [("hub.example.org:8883", "hub.example.org"), ("[::1]:1", "::1")] {
-            assert_eq!(good.parse::<HubAddress>().unwrap().host(), host);
+            let address = good.parse::<HubAddress>().unwrap();
+            assert_eq!(address.host(), host);
+            assert!(good.ends_with(&format!(":{}", address.port())));
         }
         for bad in ["hub", "hub:", ":1", "hub:0", "a b:1", "::1:8883", "h\"x:1", "[x]:1"] {
             assert!(bad.parse::<HubAddress>().is_err(), "{bad}");

@@ -8,11 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Readable by the owner only.
-pub(super) const PRIVATE: u32 = 0o600;
+pub(crate) const PRIVATE: u32 = 0o600;
 /// Readable by all.
-pub(super) const PUBLIC: u32 = 0o644;
+pub(crate) const PUBLIC: u32 = 0o644;
 
-pub(super) fn failed(
+pub(crate) fn failed(
     operation: &'static str,
     path: &Path,
 ) -> impl FnOnce(std::io::Error) -> IdentityError {
@@ -22,7 +22,7 @@ pub(super) fn failed(
 
 /// Writes a file by way of a temporary one that has the mode from the start; synced, so that
 /// it is there after a power cut if anything that follows is.
-pub(super) fn write(path: &Path, content: &str, mode: u32) -> Result<(), IdentityError> {
+pub(crate) fn write(path: &Path, content: &str, mode: u32) -> Result<(), IdentityError> {
     let temporary = path.with_extension("tmp");
     match std::fs::remove_file(&temporary) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -43,7 +43,7 @@ pub(super) fn write(path: &Path, content: &str, mode: u32) -> Result<(), Identit
 }
 
 /// Reads a file if it is there.
-pub(super) fn read(path: &Path) -> Result<Option<String>, IdentityError> {
+pub(crate) fn read(path: &Path) -> Result<Option<String>, IdentityError> {
     match std::fs::read_to_string(path) {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

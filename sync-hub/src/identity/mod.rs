@@ -1,18 +1,22 @@
 //! Who is who: the hub's own certificate authority, and the certificates that it issues.
 //!
 //! The authority is made with the data directory. Its key signs the hub's server certificate
-//! and one client certificate per device, whose CN is the device's name. Which serial numbers
+//! and one client certificate per device, whose CN is the device's name; where a broker stands
+//! between the two, also the broker's certificate and the hub's own as its client. Which serial numbers
 //! may connect is in the database, so that a revocation needs no list to be distributed.
 //!
 //! Keys are P-256: in every TLS stack, small, and quick on old ARM cores. Private keys are
 //! written with mode 0600, before anything that refers to them.
 
 mod authority;
+mod broker;
 mod enroll;
 mod files;
 
-pub use authority::{Authority, Peer, ServerIdentity, peer};
+pub use authority::{Authority, HUB_USER, Peer, Pem, ServerIdentity, peer};
+pub use broker::BrokerFiles;
 pub use enroll::{BUNDLE_FILES, EnrollError, Enrolled, HubAddress, Request, enroll};
+pub(crate) use files::{PRIVATE, PUBLIC, failed, read, write};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use super::App;
 use super::error::Refused;
 use crate::database::queries;
 use crate::database::views::Stats;
-use crate::endpoint::Counters;
+use crate::exchange::Counters;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -19,11 +19,12 @@ pub(super) async fn healthz(State(app): State<App>) -> Result<&'static str, Refu
 
 pub(super) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Refused> {
     let stats = app.database.read(queries::stats).await?;
-    let text = render(&stats, &app.counters);
+    let broker = app.broker.as_ref().map(|broker| broker.borrow().connected);
+    let text = render(&stats, &app.counters, broker);
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }
 
-fn render(stats: &Stats, counters: &Counters) -> String {
+fn render(stats: &Stats, counters: &Counters, broker: Option<bool>) -> String {
     let since = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let escalations = stats.escalations;
     #[rustfmt::skip]
@@ -50,9 +51,13 @@ fn render(stats: &Stats, counters: &Counters) -> String {
         ("timeouts_total", "counter", "Connections ended for silence", since(&counters.timeouts)),
         ("bytes_received_total", "counter", "MQTT bytes received", since(&counters.bytes_received)),
         ("bytes_sent_total", "counter", "MQTT bytes sent", since(&counters.bytes_sent)),
+        ("frames_dropped_total", "counter", "Frames from the broker without room here", since(&counters.frames_dropped)),
+        ("broker_connections_total", "counter", "Connections to the broker", since(&counters.broker_connections)),
     ];
+    let broker = broker
+        .map(|up| ("broker_connected", "gauge", "Whether the broker is connected", u64::from(up)));
     let mut text = String::new();
-    for (name, kind, help, value) in rows {
+    for (name, kind, help, value) in rows.into_iter().chain(broker) {
         let name = format!("landfall_hub_{name}");
         // Writing to a string cannot fail.
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");

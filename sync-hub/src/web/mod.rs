@@ -13,8 +13,9 @@ mod html;
 mod metrics;
 mod pages;
 
+use crate::broker::BrokerStatus;
 use crate::database::Database;
-use crate::endpoint::{Counters, Endpoint};
+use crate::exchange::{Counters, Exchange};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
@@ -22,7 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Largest request body in bytes: an answer fits in one record of 4 kB.
@@ -55,6 +56,8 @@ struct App {
     database: Database,
     counters: Arc<Counters>,
     wake: Arc<Notify>,
+    /// The broker, where devices are met behind one.
+    broker: Option<watch::Receiver<BrokerStatus>>,
 }
 
 /// The web address, open but not served yet.
@@ -91,9 +94,18 @@ impl Web {
         self.address
     }
 
-    /// Serves until [`Serving::stop`].
-    pub fn serve(self, database: Database, endpoint: &Endpoint) -> Serving {
-        let app = App { database, counters: endpoint.counters(), wake: endpoint.waker() };
+    /// Serves until [`Serving::stop`]; `broker` is the state of the broker, if there is one.
+    pub(crate) fn serve(
+        self,
+        exchange: &Exchange,
+        broker: Option<watch::Receiver<BrokerStatus>>,
+    ) -> Serving {
+        let app = App {
+            database: exchange.database.clone(),
+            counters: Arc::clone(&exchange.counters),
+            wake: Arc::clone(&exchange.wake),
+            broker,
+        };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let serving = axum::serve(self.listener, router(app)).with_graceful_shutdown(async {

@@ -1,8 +1,9 @@
 //! The fleet and one device.
 
 use super::{Sorry, put, time};
-use crate::database::queries;
-use crate::database::views::{DeviceView, Stats};
+use crate::broker::BrokerStatus;
+use crate::database::views::{self, DeviceView, Stats};
+use crate::database::{number, queries};
 use crate::web::App;
 use crate::web::api::{DeviceDetail, find_device};
 use crate::web::html::{Esc, HtmlPage};
@@ -13,6 +14,9 @@ pub(in crate::web) async fn fleet(State(app): State<App>) -> Result<HtmlPage, So
     let read = app.database.read(|reader| Ok((queries::stats(reader)?, queries::devices(reader)?)));
     let (stats, devices) = read.await?;
     let mut html = figures(&stats);
+    if let Some(broker) = &app.broker {
+        broker_line(&mut html, &broker.borrow());
+    }
     if devices.is_empty() {
         html.push_str(
             "<p>No device is enrolled. <code>landfall-hub enroll NAME --out DIR</code> makes an \
@@ -52,6 +56,22 @@ fn figures(stats: &Stats) -> String {
     }
     html.push_str("</ul>");
     html
+}
+
+fn broker_line(html: &mut String, broker: &BrokerStatus) {
+    let (address, since) = (Esc(&broker.address), time(&views::time(number(broker.since_ms))));
+    match (broker.connected, &broker.last_error) {
+        (true, _) => put!(
+            html,
+            "<p>Devices are met behind the broker {address}, connected since {since}. Online is \
+             who was heard lately, or answered a call.</p>"
+        ),
+        (false, error) => put!(
+            html,
+            "<p class=\"bad\">The broker {address} is not connected since {since}: {}</p>",
+            Esc(error.as_deref().unwrap_or("connecting"))
+        ),
+    }
 }
 
 fn state(device: &DeviceView) -> &'static str {

@@ -1,4 +1,4 @@
-//! Who is connected: one connection per device, the newest.
+//! Who is here: one conversation per device, the newest.
 
 use landfall_wire::frame::Position;
 use landfall_wire::id::DeviceId;
@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// Why the hub ends a connection.
+/// Why the hub ends a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Close {
+pub(crate) enum Close {
     /// The same device connected again.
     TakenOver,
     /// Its certificate was revoked.
@@ -17,19 +17,20 @@ pub(super) enum Close {
     Stopping,
 }
 
-/// What a connection is told by others.
+/// What a conversation is told by others.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Signals {
-    pub(super) close: Option<Close>,
+pub(crate) struct Signals {
+    pub(crate) close: Option<Close>,
     /// The end of the device's answer stream.
-    pub(super) answers: Option<Position>,
+    pub(crate) answers: Option<Position>,
 }
 
 #[derive(Debug)]
 struct Entry {
     id: u64,
     device: i64,
-    serial: String,
+    /// Of the certificate that it came with, if the hub has seen it.
+    serial: Option<String>,
     signals: watch::Sender<Signals>,
 }
 
@@ -40,21 +41,21 @@ struct State {
     entries: BTreeMap<DeviceId, Entry>,
 }
 
-/// The connections, by device.
+/// The conversations, by device.
 #[derive(Debug, Default)]
-pub(super) struct Registry {
+pub(crate) struct Registry {
     state: Mutex<State>,
 }
 
-/// A connection's place; leaves it when dropped, even by a panic.
+/// A conversation's place; leaves it when dropped, even by a panic.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     registry: Arc<Registry>,
     name: DeviceId,
     id: u64,
-    pub(super) signals: watch::Receiver<Signals>,
+    pub(crate) signals: watch::Receiver<Signals>,
     /// Whether another connection of the device had to go.
-    pub(super) took_over: bool,
+    pub(crate) took_over: bool,
 }
 
 impl Registry {
@@ -64,13 +65,18 @@ impl Registry {
     }
 
     /// Takes the device's place; whoever had it is told to go.
-    pub(super) fn enter(self: &Arc<Self>, name: &DeviceId, device: i64, serial: &str) -> Place {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        name: &DeviceId,
+        device: i64,
+        serial: Option<&str>,
+    ) -> Place {
         let mut state = self.lock();
         state.ids += 1;
         let id = state.ids;
         let close = state.stopping.then_some(Close::Stopping);
         let (sender, signals) = watch::channel(Signals { close, answers: None });
-        let entry = Entry { id, device, serial: serial.to_owned(), signals: sender };
+        let entry = Entry { id, device, serial: serial.map(str::to_owned), signals: sender };
         let old = state.entries.insert(name.clone(), entry);
         if let Some(old) = &old {
             old.signals.send_modify(|signals| signals.close = Some(Close::TakenOver));
@@ -80,12 +86,12 @@ impl Registry {
     }
 
     /// How many are connected.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lock().entries.len()
     }
 
-    /// Tells connections where their answer streams end now.
-    pub(super) fn answers(&self, ends: &BTreeMap<i64, Position>) {
+    /// Tells conversations where their answer streams end now.
+    pub(crate) fn answers(&self, ends: &BTreeMap<i64, Position>) {
         for entry in self.lock().entries.values() {
             if let Some(&end) = ends.get(&entry.device) {
                 entry.signals.send_if_modified(|signals| {
@@ -97,17 +103,18 @@ impl Registry {
         }
     }
 
-    /// Ends the connections whose certificates are revoked.
-    pub(super) fn revoke(&self, serials: &BTreeSet<String>) {
+    /// Ends the conversations of devices that are revoked, or whose certificates are.
+    pub(crate) fn revoke(&self, serials: &BTreeSet<String>, devices: &BTreeSet<i64>) {
         for entry in self.lock().entries.values() {
-            if serials.contains(&entry.serial) {
+            let serial = entry.serial.as_ref();
+            if devices.contains(&entry.device) || serial.is_some_and(|it| serials.contains(it)) {
                 entry.signals.send_modify(|signals| signals.close = Some(Close::Revoked));
             }
         }
     }
 
-    /// Ends all connections, now and to come.
-    pub(super) fn stop(&self) {
+    /// Ends all conversations, now and to come.
+    pub(crate) fn stop(&self) {
         let mut state = self.lock();
         state.stopping = true;
         for entry in state.entries.values() {
@@ -117,8 +124,13 @@ impl Registry {
 }
 
 impl Place {
+    /// Whose place it is.
+    pub(crate) fn name(&self) -> &DeviceId {
+        &self.name
+    }
+
     /// Whether this is still the device's connection.
-    pub(super) fn is_current(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         self.registry.lock().entries.get(&self.name).is_some_and(|entry| entry.id == self.id)
     }
 }
@@ -140,18 +152,25 @@ mod tests {
     fn the_newest_connection_has_the_place() {
         let registry = Arc::new(Registry::default());
         let name: DeviceId = "ship-7".parse().unwrap();
-        let first = registry.enter(&name, 1, "a");
-        let second = registry.enter(&name, 1, "a");
+        let first = registry.enter(&name, 1, Some("a"));
+        let second = registry.enter(&name, 1, Some("a"));
         assert_eq!(first.signals.borrow().close, Some(Close::TakenOver));
         assert!(second.took_over && second.is_current() && !first.is_current());
         drop(first);
         assert_eq!(registry.len(), 1, "the old one leaves, the new one stays");
-        registry.revoke(&BTreeSet::from(["a".to_owned()]));
+        registry.revoke(&BTreeSet::from(["b".to_owned()]), &BTreeSet::from([2]));
+        assert_eq!(second.signals.borrow().close, None, "another device and its certificate");
+        registry.revoke(&BTreeSet::from(["a".to_owned()]), &BTreeSet::new());
         assert_eq!(second.signals.borrow().close, Some(Close::Revoked));
+        let over_broker: DeviceId = "ship-8".parse().unwrap();
+        let over_broker = registry.enter(&over_broker, 2, None);
+        registry.revoke(&BTreeSet::new(), &BTreeSet::from([2]));
+        assert_eq!(over_broker.signals.borrow().close, Some(Close::Revoked));
+        drop(over_broker);
         drop(second);
         assert_eq!(registry.len(), 0);
         registry.stop();
-        let late = registry.enter(&name, 1, "a");
+        let late = registry.enter(&name, 1, None);
         assert_eq!(late.signals.borrow().close, Some(Close::Stopping));
     }
 }

@@ -1,0 +1,204 @@
+//! One connection to the broker: rumqttc carries frames between it and the seats.
+//!
+//! rumqttc keeps nothing over a reconnect, so each connection has a fresh client, and the seats
+//! end with it. The loop waits for nothing but the network and the next frame to send; seats
+//! wait for room in `outgoing`, never the other way round.
+
+use super::seats::Seats;
+use super::trouble::Trouble;
+use super::{BrokerConfig, limits, stopped};
+use crate::database::queries;
+use crate::exchange::{Exchange, add};
+use crate::identity::HUB_USER;
+use landfall_wire::frame::Frame;
+use landfall_wire::id::DeviceId;
+use landfall_wire::limits::PACKET_BYTES_MAX;
+use landfall_wire::topic::{Direction, topic};
+use rumqttc::{
+    AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet, QoS,
+    SubscribeReasonCode, TlsConfiguration, Transport,
+};
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// What every device sends, divided among the hubs that subscribe to the same.
+const EVERY_UP: &str = "$share/hub/landfall/1/+/up";
+
+/// How a connection ended.
+pub(super) enum Ended {
+    /// The hub was asked to stop.
+    Stopped,
+    /// It failed.
+    Failed(Trouble),
+}
+
+/// A frame for a device.
+pub(super) type Letter = (DeviceId, Vec<u8>);
+
+struct Link<'a> {
+    exchange: &'a Arc<Exchange>,
+    client: AsyncClient,
+    seats: Seats,
+    /// For seats and calls.
+    sender: mpsc::Sender<Letter>,
+    outgoing: mpsc::Receiver<Letter>,
+    /// Frames that rumqttc has not written yet.
+    queued: usize,
+    calls: JoinSet<()>,
+}
+
+/// Connects and carries until the connection fails or the hub stops; `online` is called once the
+/// subscription stands.
+pub(super) async fn run(
+    config: &BrokerConfig,
+    exchange: &Arc<Exchange>,
+    online: impl Fn(),
+    stop: &mut watch::Receiver<bool>,
+) -> Ended {
+    let (client, mut events) = client(config);
+    // Never cancelled in favour of other work while connecting, only to give it up for good.
+    let connected = tokio::select! {
+        event = events.poll() => event,
+        () = stopped(stop) => return Ended::Stopped,
+    };
+    if let Err(error) = connected {
+        return Ended::Failed(Trouble::connection(&error, &config.address));
+    }
+    if client.try_subscribe(EVERY_UP, QoS::AtLeastOnce).is_err() {
+        return Ended::Failed(Trouble::new("the MQTT client takes no request"));
+    }
+    let (sender, outgoing) = mpsc::channel(limits::OUTGOING_MAX);
+    let seats = Seats::new(Arc::clone(exchange), sender.clone());
+    let calls = JoinSet::new();
+    let mut link = Link { exchange, client, seats, sender, outgoing, queued: 0, calls };
+    let ended = link.carry(&mut events, online, config, stop).await;
+    let Link { client, seats, outgoing, .. } = link;
+    drop(outgoing);
+    seats.end().await;
+    if matches!(ended, Ended::Stopped) {
+        goodbye(&client, &mut events).await;
+    }
+    ended
+}
+
+fn client(config: &BrokerConfig) -> (AsyncClient, EventLoop) {
+    // A broker that is configured by us takes the certificate's name instead, all the same.
+    let mut options = MqttOptions::new(HUB_USER, config.address.host(), config.address.port());
+    options
+        .set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config.tls.clone())))
+        .set_keep_alive(limits::KEEP_ALIVE)
+        .set_clean_session(true)
+        .set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
+    let (client, mut events) = AsyncClient::new(options, limits::OUTGOING_MAX);
+    let mut network = NetworkOptions::new();
+    network.set_connection_timeout(limits::CONNECTION_TIMEOUT_SECS);
+    network.set_tcp_nodelay(true);
+    events.set_network_options(network);
+    (client, events)
+}
+
+impl Link<'_> {
+    async fn carry(
+        &mut self,
+        events: &mut EventLoop,
+        online: impl Fn(),
+        config: &BrokerConfig,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Ended {
+        // Far off until the subscription stands.
+        let mut next_call = None;
+        loop {
+            let may_send = self.queued < limits::OUTGOING_MAX;
+            tokio::select! {
+                () = stopped(stop) => return Ended::Stopped,
+                // Cancelling this is safe once connected: packets wait in its buffers.
+                event = events.poll() => match event {
+                    Ok(Event::Incoming(Packet::SubAck(ack))) => {
+                        if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
+                            return Ended::Failed(Trouble::subscription(EVERY_UP));
+                        }
+                        online();
+                        next_call = Some(Instant::now());
+                    }
+                    Ok(Event::Incoming(Packet::Publish(publish))) => {
+                        add(&self.exchange.counters.bytes_received, publish.payload.len());
+                        self.seats.deliver(&publish.topic, publish.payload);
+                    }
+                    Ok(Event::Outgoing(Outgoing::Publish(_))) => {
+                        self.queued = self.queued.saturating_sub(1);
+                    }
+                    Ok(Event::Incoming(_) | Event::Outgoing(_)) => {}
+                    Err(error) => {
+                        return Ended::Failed(Trouble::connection(&error, &config.address));
+                    }
+                },
+                Some(letter) = self.outgoing.recv(), if may_send => {
+                    if let Err(trouble) = self.post(letter) {
+                        return Ended::Failed(trouble);
+                    }
+                }
+                () = self.seats.somebody_left() => {}
+                () = sleep_until(next_call) => {
+                    next_call = Some(Instant::now() + limits::CALL_AFTER);
+                    self.call_the_roll();
+                }
+            }
+        }
+    }
+
+    /// Quality of service 0: what counts is the device's own acknowledgement after its commit,
+    /// and the stream is sent again without it.
+    fn post(&mut self, (device, payload): Letter) -> Result<(), Trouble> {
+        add(&self.exchange.counters.bytes_sent, payload.len());
+        self.client
+            .try_publish(topic(&device, Direction::Down), QoS::AtMostOnce, false, payload)
+            .map_err(|_| Trouble::new("the MQTT client takes no publication"))?;
+        self.queued += 1;
+        Ok(())
+    }
+
+    /// Calls every device that is not here.
+    fn call_the_roll(&mut self) {
+        while self.calls.try_join_next().is_some() {}
+        self.seats.roll_called();
+        let Ok(call) = Frame::RollCall.encode() else { return };
+        let (here, sender) = (self.seats.names(), self.sender.clone());
+        let database = self.exchange.database.clone();
+        self.calls.spawn(async move {
+            let names = match database.read(queries::valid_devices).await {
+                Ok(names) => names,
+                Err(error) => return tracing::warn!(%error, "the devices cannot be called"),
+            };
+            let names = names.iter().filter_map(|name| name.parse::<DeviceId>().ok());
+            for name in names.filter(|name| !here.contains(name)) {
+                if sender.send((name, call.clone())).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+async fn goodbye(client: &AsyncClient, events: &mut EventLoop) {
+    if client.try_disconnect().is_err() {
+        return;
+    }
+    let farewell = async {
+        while let Ok(event) = events.poll().await {
+            if event == Event::Outgoing(Outgoing::Disconnect) {
+                return;
+            }
+        }
+    };
+    // The broker copes with a connection that just ends.
+    let _ = tokio::time::timeout(limits::GOODBYE_MAX, farewell).await;
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
