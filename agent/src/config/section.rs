@@ -152,6 +152,19 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A whole number of days from 0.
+    pub(super) fn days(&mut self, key: &'static str, days_max: u64) -> Option<At<u64>> {
+        let found = self.get(key, "a number of days, such as 30", number)?;
+        // Compared exactly: what is no whole number is none of them.
+        let days = (0..=days_max).find(|days| days.to_string() == found.value.to_string());
+        if days.is_none() {
+            let called = self.called(key);
+            let message = format!("'{called}' is {}, which is not 0 to {days_max}", found.value);
+            self.wrong(found.line, message, format!("use a whole number from 0 to {days_max}"));
+        }
+        Some(At { value: days?, line: found.line })
+    }
+
     /// A path; relative ones start at the directory of the file.
     pub(super) fn path(&mut self, key: &'static str) -> Option<At<PathBuf>> {
         let text = self.string(key)?;

@@ -1,9 +1,9 @@
 //! Everything but the tasks: directories, hub, intakes, store, models, redaction.
 
 use super::section::{At, Section};
-use super::suggest;
+use super::{suggest, units};
 use super::{Http, Hub, Models, RedactModel, Spool};
-use crate::store::{StoreConfig, WhenFull};
+use crate::store::{DAY_MS, StoreConfig, WhenFull};
 use landfall_agent_core::redact::{Kind, Redactor, SitePattern};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -18,6 +18,8 @@ const KEEP_ALIVE_DEFAULT: Duration = Duration::from_secs(60);
 /// longer by the hub.
 const KEEP_ALIVE_RANGE: RangeInclusive<Duration> =
     Duration::from_secs(5)..=Duration::from_secs(1200);
+/// Longest time in days that makes sense to keep what the hub has: a box does not live longer.
+const JOURNAL_DAYS_MAX: u64 = 3650;
 /// What `landfall-hub enroll` writes.
 const IDENTITY_FILES: [&str; 3] = ["ca.pem", "device.pem", "device.key"];
 
@@ -171,6 +173,20 @@ fn store(section: Option<Section<'_>>) -> StoreConfig {
     let mut store = bytes_max.map_or_else(StoreConfig::default, StoreConfig::new);
     store.outcomes_when_full = when_full(&mut section, "outcomes_when_full");
     store.escalations_when_full = when_full(&mut section, "escalations_when_full");
+    if let Some(bytes) = section.size("journal_bytes_max", 0..=STORE_BYTES_MAX) {
+        store.journal_bytes_max = bytes.value;
+        let least = store.journal_bytes_min();
+        if (1..least).contains(&bytes.value) {
+            let called = section.called("journal_bytes_max");
+            let least = units::show_bytes(least);
+            let message = format!("'{called}' is less than {least}, which keeps nothing");
+            let remedy = format!("use 0 to keep nothing, or at least {least}");
+            section.wrong(bytes.line, message, remedy);
+        }
+    }
+    if let Some(days) = section.days("journal_days", JOURNAL_DAYS_MAX) {
+        store.journal_ms = days.value * DAY_MS;
+    }
     section.finish();
     store
 }

@@ -76,6 +76,7 @@ fn what_is_written_is_used() {
     let text = "data_dir = '/var/d'\n[hub]\naddress = '[::1]:8883'\nidentity = 'id'\n\
         keep_alive = '25s'\n\
         [http]\nlisten = '[::1]:0'\n[spool]\ndir = 'in'\n[store]\nbytes_max = '1 GB'\n\
+        journal_bytes_max = '96 MiB'\njournal_days = 7\n\
         outcomes_when_full = 'drop-oldest'\n\
         [models]\npackages = ['p', '/q']\ntrust = ['k.pub']\n\
         [redact]\nbuiltin = []\n[[redact.pattern]]\nmask = 'x'\nregex = 'b+'\n\
@@ -89,6 +90,8 @@ fn what_is_written_is_used() {
     assert_eq!(config.http.unwrap().listen.port(), 0);
     assert_eq!(config.spool.unwrap().dir, Path::new("/site/in"));
     assert_eq!(config.store.bytes_max, 1_000_000_000);
+    assert_eq!(config.store.journal_bytes_max, 96 << 20);
+    assert_eq!(config.store.journal_ms, 7 * 86_400_000);
     assert_eq!(config.store.outcomes_when_full, WhenFull::DropOldest);
     assert_eq!(config.store.escalations_when_full, WhenFull::Refuse);
     assert_eq!(config.models.packages, [Path::new("/site/p"), Path::new("/q")]);
@@ -172,6 +175,16 @@ fn problems_of_the_site() {
         ),
         ("[htpp]", "2: unknown key 'htpp' | did you mean 'http'?"),
         ("http = 3", "2: 'http' is a number, not a table: [http] | use a table: [http]"),
+        (
+            "[store]\njournal_bytes_max = '32 MiB'",
+            "3: 'store.journal_bytes_max' is less than 72 MiB, which keeps nothing | use 0 to keep \
+             nothing, or at least 72 MiB",
+        ),
+        (
+            "[store]\njournal_days = 0.5",
+            "3: 'store.journal_days' is 0.5, which is not 0 to 3650 | use a whole number from 0 to \
+             3650",
+        ),
         (
             "[store]\nbytes_max = '512 apples'",
             "3: 'store.bytes_max' is '512 apples', which is not a size | use a whole number and a \

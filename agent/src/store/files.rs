@@ -2,6 +2,8 @@
 
 use super::ballast::Ballast;
 use super::table::{SledTable, sync_dir};
+use super::tip;
+use super::witness::WitnessFile;
 use landfall_agent_core::store::{Medium, Notice, StoreError, Table, TableError, VALUE_BYTES_MAX};
 use landfall_wire::id::{DeviceId, Epoch};
 use std::fs::{self, File};
@@ -20,12 +22,14 @@ pub(super) struct Files {
     dir: PathBuf,
     device: Option<DeviceId>,
     ballast: Ballast,
+    witness: WitnessFile,
 }
 
 impl Files {
     /// The store in `dir`, which exists, of a device that may have a name.
     pub(super) fn new(dir: &Path, device: Option<DeviceId>) -> Files {
-        Files { dir: dir.to_owned(), device, ballast: Ballast::new(dir) }
+        let (ballast, witness) = (Ballast::new(dir), WitnessFile::new(dir));
+        Files { dir: dir.to_owned(), device, ballast, witness }
     }
 
     fn queue(&self) -> PathBuf {
@@ -68,7 +72,15 @@ impl Medium for Files {
         pieces(&path, visit).map_err(|e| file_error("read", &path, &e))
     }
 
+    fn tip(&mut self, number: u64) -> Vec<u8> {
+        // What cannot be read is not there.
+        tip::read(&self.generation(number).join("db")).unwrap_or_default()
+    }
+
     fn set_aside(&mut self, number: u64) -> Result<(), StoreError> {
+        if !self.generation(number).exists() {
+            return Ok(());
+        }
         let mut kept = numbered(&self.dir, "damaged-")?;
         kept.sort();
         let next = kept.last().map_or(1, |(number, _)| number + 1);
@@ -89,6 +101,14 @@ impl Medium for Files {
 
     fn release(&mut self) {
         self.ballast.release();
+    }
+
+    fn keep_witness(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.witness.keep(bytes).map_err(|e| file_error("write", self.witness.path(), &e))
+    }
+
+    fn witnesses(&mut self) -> Vec<Vec<u8>> {
+        self.witness.read()
     }
 
     fn epoch(&mut self) -> Result<Epoch, StoreError> {

@@ -4,6 +4,7 @@
 //! ```text
 //! <dir>/lock          held by the process that has the store open
 //! <dir>/ballast       given up when the disk is full
+//! <dir>/witness       the positions of the last two commits, outside of sled
 //! <dir>/q/<n>/        a generation: one sled database
 //! <dir>/damaged-<n>/  a generation that was set aside, for a person to look at
 //! ```
@@ -21,13 +22,16 @@ mod ballast;
 mod files;
 mod table;
 mod thread;
+mod tip;
+mod witness;
 
 #[cfg(test)]
 mod tests;
 
 pub use landfall_agent_core::store::{
-    BYTES_MIN, CallerKey, Chunk, Committed, GENERATION_BYTES_MAX, Kept, Opened, Recall,
-    StoreConfig, StoreError, StoreStatus, StreamStatus, TicketState, TicketStatus, WhenFull,
+    BYTES_MIN, CallerKey, Chunk, Committed, DAY_MS, GENERATION_BYTES_MAX, HeldOutcome, Kept,
+    OUTCOMES_READ_MAX, Opened, OutcomeId, Recall, StoreConfig, StoreError, StoreStatus,
+    StreamStatus, TicketState, TicketStatus, WhenFull,
 };
 
 use self::files::{Files, file_error};
@@ -104,6 +108,20 @@ impl Store {
     /// [`StoreError::Closed`].
     pub fn recall(&self, key: &CallerKey) -> Result<Recall, StoreError> {
         self.looked(self.shared.recall(key))
+    }
+
+    /// Outcomes that are held, those that the hub has and those that wait for it: from `from` on
+    /// or from the oldest, at most `max`, and at most [`OUTCOMES_READ_MAX`]; none when there are no
+    /// more. The next call goes on at the last one's number plus one. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub fn outcomes(
+        &self,
+        from: Option<OutcomeId>,
+        max: usize,
+    ) -> Result<Vec<HeldOutcome>, StoreError> {
+        self.looked(self.shared.outcomes(from, max))
     }
 
     /// Queues an event for the hub, and resolves when it is durable.

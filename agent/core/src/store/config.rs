@@ -29,11 +29,22 @@ pub const CACHE_BYTES: u64 = 8 << 20;
 /// open a store again: three segments of 512 kB and a snapshot.
 pub const BALLAST_BYTES: u64 = 4 << 20;
 
+/// Milliseconds of a day.
+pub const DAY_MS: u64 = 24 * 3_600_000;
+
 /// Part of `bytes_max` that only events may use, so that the news of a full store fits in.
 pub const RESERVE_BYTES: u64 = 2 << 20;
 
 /// Smallest sensible `bytes_max`: two generations of the smallest size, reserve and ballast.
 pub const BYTES_MIN: u64 = 16 << 20;
+
+/// What the hub has is kept for audit within this many bytes, and within half of the store's
+/// limit: a generation or two beside the one that is written to. It goes first when room is
+/// needed.
+pub const JOURNAL_BYTES_MAX: u64 = 128 << 20;
+
+/// What the hub has is kept for audit for this many days of running time: a voyage.
+pub const JOURNAL_DAYS: u64 = 30;
 
 /// What happens to new records when the store has reached its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,6 +73,11 @@ pub struct StoreConfig {
     pub generation_records_max: u64,
     /// See [`RETRY_WINDOW_OUTCOMES`].
     pub retry_window_outcomes: u64,
+    /// Generations that the hub has whole are kept while they are within this many bytes; see
+    /// [`StoreConfig::journal_bytes_min`].
+    pub journal_bytes_max: u64,
+    /// They are kept for this long, in running time.
+    pub journal_ms: u64,
     /// The device's name, if it has one: the hash chain of its outcomes is bound to it.
     pub device: Option<DeviceId>,
 }
@@ -84,7 +100,15 @@ impl StoreConfig {
             generation_bytes_max: GENERATION_BYTES_MAX.min(bytes_max / 4),
             generation_records_max: GENERATION_RECORDS_MAX,
             retry_window_outcomes: RETRY_WINDOW_OUTCOMES,
+            journal_bytes_max: JOURNAL_BYTES_MAX.min(bytes_max / 2),
+            journal_ms: JOURNAL_DAYS * DAY_MS,
             device: None,
         }
+    }
+
+    /// The smallest `journal_bytes_max` that keeps anything: whole generations are kept, and one
+    /// is sealed once it has reached its size.
+    pub fn journal_bytes_min(&self) -> u64 {
+        self.generation_bytes_max + self.generation_bytes_max / 8
     }
 }

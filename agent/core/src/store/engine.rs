@@ -3,12 +3,13 @@
 
 use super::config::StoreConfig;
 use super::draft::Draft;
-use super::load::load;
+use super::load::{KEEP_WITNESS, load};
 use super::medium::{Medium, Notice, TableError};
 use super::meta::Meta;
 use super::ops::{Op, Reply};
 use super::state::{Failed, Health, Shared};
 use super::types::Opened;
+use super::witness::Witness;
 use super::{StoreError, WhenFull, keys};
 use landfall_wire::record::Record;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub struct Engine {
     housekeep_at_ms: u64,
     /// Acknowledgements came since generations were last looked through.
     pub(super) collect_due: bool,
+    /// The witness could not be kept, and a log has that.
+    witness_failed: bool,
 }
 
 impl Engine {
@@ -77,6 +80,7 @@ impl Engine {
             clock_ms: now_ms,
             housekeep_at_ms: now_ms,
             collect_due: true,
+            witness_failed: false,
         };
         Ok((engine, opened))
     }
@@ -182,10 +186,14 @@ impl Engine {
 
     /// Whether a decision may be written, making room for it if that is the policy.
     fn admit(&mut self) -> Result<(), StoreError> {
+        if self.shared.state().health == Health::DiskFull {
+            self.free_disk();
+        }
         self.check_writable()?;
         if self.full().is_some() {
             self.commit();
-            // The limit counts for more than the memory of retries.
+            // The limit counts for more than the memory of retries, and than what is kept for
+            // audit.
             self.collect();
             let drops = self.shared.config.outcomes_when_full == WhenFull::DropOldest;
             if drops && self.full().is_some() {
@@ -241,7 +249,10 @@ impl Engine {
         let written = {
             let state = self.shared.state();
             match state.generations.last() {
-                Some(newest) => newest.table.commit(changes).map_err(|e| (newest.number, e)),
+                Some(newest) => {
+                    let written = newest.table.commit(changes).map(|()| newest.number);
+                    written.map_err(|e| (newest.number, e))
+                }
                 None => {
                     let error = StoreError::Closed { detail: "it is not open".to_owned() };
                     draft.finish(&Err(error));
@@ -250,7 +261,9 @@ impl Engine {
             }
         };
         match written {
-            Ok(()) => {
+            Ok(number) => {
+                // After it is durable, and before anybody is told.
+                self.keep_witness(number, &draft.meta);
                 self.committed(draft);
                 true
             }
@@ -264,11 +277,21 @@ impl Engine {
         }
     }
 
+    fn keep_witness(&mut self, number: u64, meta: &Meta) {
+        let kept = self.medium.keep_witness(&Witness::seal(number, meta));
+        if let Err(error) = &kept
+            && !self.witness_failed
+        {
+            self.upkeep_failed(KEEP_WITNESS, error);
+        }
+        self.witness_failed = kept.is_err();
+    }
+
     fn committed(&mut self, draft: Draft) {
         let mut state = self.shared.state_mut();
         if let Some(newest) = state.generations.last_mut() {
             newest.records += draft.records;
-            newest.outcomes = draft.meta.outcomes;
+            newest.holds(&draft.meta);
             newest.bytes = newest.table.bytes();
             for (stream, end) in &draft.ends {
                 let known = newest.ends.entry(*stream).or_default();
@@ -337,6 +360,16 @@ impl Engine {
         self.ensure_ballast()
     }
 
+    /// What the hub has need not be kept on a full disk.
+    fn free_disk(&mut self) {
+        self.commit();
+        if self.collect()
+            && let Err(error) = self.ensure_ballast()
+        {
+            self.upkeep_failed("find room on a full disk", &error);
+        }
+    }
+
     /// Decisions are taken only while the ballast is there.
     fn ensure_ballast(&mut self) -> Result<(), StoreError> {
         self.medium.reserve()?;
@@ -356,6 +389,9 @@ impl Engine {
     fn upkeep(&mut self) {
         self.renew();
         let writable = self.shared.state().health == Health::Writable;
+        if self.shared.state().health == Health::DiskFull {
+            self.free_disk();
+        }
         // Still not writable: it is tried again soon, and the status says so.
         if (!writable && self.reopen().is_err()) || self.check_open().is_err() {
             return;

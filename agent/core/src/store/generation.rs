@@ -2,8 +2,9 @@
 //! of it.
 
 use super::keys;
-use super::medium::{Medium, Table, TableError};
+use super::medium::{Changes, Medium, Table, TableError};
 use super::meta::Meta;
+use super::witness::Seal;
 use landfall_wire::id::Epoch;
 use landfall_wire::record::StreamId;
 use std::collections::BTreeMap;
@@ -17,6 +18,12 @@ pub(super) struct Generation {
     pub(super) records: u64,
     /// Outcomes of all epochs up to its end.
     pub(super) outcomes: u64,
+    /// Running time when it was last written to.
+    pub(super) until_ms: u64,
+    /// The counter of its own positions.
+    pub(super) counter: u64,
+    /// How the generation before it ended.
+    pub(super) seal: Option<Seal>,
     /// Bytes on disk when last looked at.
     pub(super) bytes: u64,
 }
@@ -25,8 +32,32 @@ impl Generation {
     pub(super) fn open(medium: &mut dyn Medium, number: u64) -> Result<Generation, TableError> {
         let table = medium.open(number)?;
         let bytes = table.bytes();
-        let ends = BTreeMap::new();
-        Ok(Generation { number, table, ends, records: 0, outcomes: 0, bytes })
+        let seal = table.get(keys::SEAL)?;
+        Ok(Generation {
+            number,
+            table,
+            ends: BTreeMap::new(),
+            records: 0,
+            outcomes: 0,
+            until_ms: 0,
+            counter: 0,
+            seal: seal.as_deref().and_then(Seal::parse),
+            bytes,
+        })
+    }
+
+    /// These positions are in it.
+    pub(super) fn holds(&mut self, meta: &Meta) {
+        self.outcomes = meta.outcomes;
+        self.until_ms = meta.running_ms;
+        self.counter = meta.counter;
+    }
+
+    /// The generation before it is about to go.
+    pub(super) fn unseal(&mut self) -> Result<(), TableError> {
+        self.table.commit(Changes { put: Vec::new(), remove: vec![keys::SEAL.to_vec()] })?;
+        self.seal = None;
+        Ok(())
     }
 
     /// Looks up where its streams end.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! m                               meta: epoch, positions, running time
+//! p                               how the generation before this one ended
 //! r stream(1) epoch(8) seq(8)     a record
 //! t epoch(8) seq(8)               a ticket
 //! x deadline(8) epoch(8) seq(8)   tickets by the end of their time to live; no value
@@ -14,6 +15,7 @@ use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::StreamId;
 
 pub(super) const META: &[u8] = b"m";
+pub(super) const SEAL: &[u8] = b"p";
 
 fn key(prefix: &[u8], numbers: &[u64]) -> Vec<u8> {
     let mut bytes = prefix.to_vec();
@@ -23,6 +25,15 @@ fn key(prefix: &[u8], numbers: &[u64]) -> Vec<u8> {
 
 pub(super) fn record(stream: StreamId, epoch: Epoch, seq: u64) -> Vec<u8> {
     key(&[b'r', Kind::Record(stream).code()], &[epoch.0, seq])
+}
+
+/// Every outcome's key is from [`OUTCOMES`] on, and before [`OUTCOMES_END`].
+pub(super) const OUTCOMES: &[u8] = b"r\x00";
+pub(super) const OUTCOMES_END: &[u8] = b"r\x01";
+
+/// The epoch in a record's key.
+pub(super) fn parse_record_epoch(key: &[u8]) -> Option<Epoch> {
+    Some(Epoch(u64::from_be_bytes(key.get(2..10)?.try_into().ok()?)))
 }
 
 pub(super) fn ticket(ticket: Ticket) -> Vec<u8> {

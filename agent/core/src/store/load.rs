@@ -1,4 +1,5 @@
-//! Opening: every generation is opened; a damaged one is set aside and salvaged.
+//! Opening: every generation is opened; a damaged one, or one that is behind its witness, is set
+//! aside and salvaged.
 //!
 //! Salvage is written and durable in a new generation, under a new epoch, before the damaged
 //! one is moved away: a crash in between only repeats it. Records keep their old epoch and
@@ -10,12 +11,13 @@ use super::generation::Generation;
 use super::keys;
 use super::medium::{Changes, Medium, Notice, TableError};
 use super::meta::Meta;
-use super::salvage::{self, Find};
+use super::salvage::{self, Evidence, Find};
 use super::state::{Failed, Health, State};
 use super::ticket::{Stage, TicketRecord};
 use super::types::{Opened, StreamStatus};
 use super::upkeep::CHANGES_MAX;
 use super::value::Value;
+use super::witness::{Seal, Witness};
 use landfall_wire::chain::ChainMark;
 use landfall_wire::id::Ticket;
 use landfall_wire::record::{Event, Loss, LossReason, Record, StreamId};
@@ -23,6 +25,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Loss records written for one damaged store: a flipped byte costs one or two ranges.
 const LOSS_RANGES_MAX: usize = 1000;
+
+/// What is said when it fails.
+pub(super) const KEEP_WITNESS: &str = "note what is durable";
 
 struct Damaged {
     number: u64,
@@ -36,14 +41,21 @@ pub(super) fn load(
     suspect: Option<&(u64, String)>,
 ) -> Result<(State, Opened), StoreError> {
     let mut suspects: BTreeMap<u64, String> = suspect.cloned().into_iter().collect();
+    let evidence = Evidence::gather(medium);
     loop {
-        match try_load(medium, &suspects) {
+        match try_load(medium, &suspects, &evidence) {
             Err(Failed::Generation(number, TableError::Damaged(detail)))
                 if !suspects.contains_key(&number) =>
             {
                 suspects.insert(number, detail);
             }
-            done => return done.map_err(|failed| failed_error(medium, failed)),
+            done => {
+                let (state, opened) = done.map_err(|failed| failed_error(medium, failed))?;
+                // Both places: whatever an older store left there does not speak of this one.
+                keep_witness(medium, &state);
+                keep_witness(medium, &state);
+                return Ok((state, opened));
+            }
         }
     }
 }
@@ -51,18 +63,29 @@ pub(super) fn load(
 fn try_load(
     medium: &mut dyn Medium,
     suspects: &BTreeMap<u64, String>,
+    evidence: &Evidence,
 ) -> Result<(State, Opened), Failed> {
     let numbers = medium.list()?;
+    let witness = evidence.witness.as_ref();
+    let known = |number| numbers.contains(&number);
+    let gone = witness.filter(|witness| !known(witness.number));
     let mut opened = Opened { created: numbers.is_empty(), ..Opened::default() };
     let mut damaged = Vec::new();
     let mut generations = Vec::new();
     let mut meta: Option<Meta> = None;
-    for number in numbers {
+    for number in numbers.iter().copied() {
         if let Some(detail) = suspects.get(&number) {
             damaged.push(Damaged { number, detail: detail.clone() });
             continue;
         }
-        match open_one(medium, number) {
+        let one = open_one(medium, number);
+        if let (Ok((_, found)), Some(witness)) = (&one, witness)
+            && let Some(detail) = witness.complaint(number, found.as_ref())
+        {
+            damaged.push(Damaged { number, detail });
+            continue;
+        }
+        match one {
             Ok((generation, Some(found))) => {
                 if meta.as_ref().is_none_or(|best| found.counter > best.counter) {
                     meta = Some(found);
@@ -75,13 +98,35 @@ fn try_load(
             Err(error) => return Err(store_error(medium, "open", Some(number), error).into()),
         }
     }
+    // A seal is in the next generation, so the order does not matter.
+    let seals: Vec<Seal> = generations.iter().filter_map(|g: &Generation| g.seal).collect();
+    for seal in seals {
+        if damaged.iter().any(|bad| bad.number == seal.number) {
+            continue;
+        }
+        let at = generations.iter().position(|g| g.number == seal.number);
+        let detail = match at.map(|at| (at, generations[at].counter)) {
+            None => Some("it is gone".to_owned()),
+            Some((at, counter)) => {
+                let complaint = seal.complaint(seal.number, counter);
+                complaint.inspect(|_| drop(generations.remove(at)))
+            }
+        };
+        damaged.extend(detail.map(|detail| Damaged { number: seal.number, detail }));
+    }
+    // Removed because the hub has it, unless nothing was written after it.
+    let counter = meta.as_ref().map_or(0, |meta| meta.counter);
+    if let Some(Witness { number, .. }) = gone.filter(|gone| gone.meta.counter > counter) {
+        damaged.push(Damaged { number: *number, detail: "it is gone".to_owned() });
+        opened.created = false;
+    }
     let meta = match meta {
         Some(meta) => meta,
         None => Meta::new(medium)?,
     };
     let mut state = State { health: Health::Writable, meta, generations, tickets_open: 0, lost: 0 };
     if !damaged.is_empty() {
-        replace(medium, &mut state, &damaged, &mut opened)?;
+        replace(medium, &mut state, &damaged, evidence, &mut opened)?;
     } else if state.generations.is_empty() {
         begin(medium, 1, &mut state)?;
     }
@@ -98,7 +143,7 @@ fn open_one(
 ) -> Result<(Generation, Option<Meta>), TableError> {
     let mut generation = Generation::open(medium, number)?;
     let meta = Meta::load(&*generation.table)?;
-    generation.outcomes = meta.as_ref().map_or(0, |meta| meta.outcomes);
+    meta.iter().for_each(|meta| generation.holds(meta));
     Ok((generation, meta))
 }
 
@@ -113,7 +158,7 @@ fn find_ends(state: &mut State) -> Result<(), Failed> {
 
 /// Adds a generation and writes the store's meta to it.
 fn begin(medium: &mut dyn Medium, number: u64, state: &mut State) -> Result<(), StoreError> {
-    let (generation, meta) = create(medium, number, &state.meta)?;
+    let (generation, meta) = create(medium, number, &state.meta, state.generations.last())?;
     state.meta = meta;
     state.generations.push(generation);
     Ok(())
@@ -123,15 +168,19 @@ pub(super) fn create(
     medium: &mut dyn Medium,
     number: u64,
     meta: &Meta,
+    before: Option<&Generation>,
 ) -> Result<(Generation, Meta), StoreError> {
     let opened = Generation::open(medium, number);
     let mut generation = opened.map_err(|e| store_error(medium, "create", Some(number), e))?;
     let mut meta = meta.clone();
     meta.counter += 1;
-    let put = vec![(keys::META.to_vec(), meta.seal())];
+    let before = before.map(|g| Seal { number: g.number, counter: g.counter });
+    let seal = before.map(|seal| (keys::SEAL.to_vec(), seal.seal(meta.epoch)));
+    let put = std::iter::once((keys::META.to_vec(), meta.seal())).chain(seal).collect();
     let written = generation.table.commit(Changes { put, remove: Vec::new() });
     written.map_err(|e| store_error(medium, "create", Some(number), e))?;
-    generation.outcomes = meta.outcomes;
+    generation.holds(&meta);
+    generation.seal = before;
     generation.bytes = generation.table.bytes();
     Ok((generation, meta))
 }
@@ -141,12 +190,14 @@ fn replace(
     medium: &mut dyn Medium,
     state: &mut State,
     damaged: &[Damaged],
+    evidence: &Evidence,
     opened: &mut Opened,
 ) -> Result<(), Failed> {
     let mut find = Find::default();
     for bad in damaged {
-        salvage::survey(medium, bad.number, &mut find)?;
+        salvage::survey(medium, evidence, bad.number, &mut find)?;
     }
+    find.hear(evidence);
     let any_meta = find.meta.is_some() || !state.generations.is_empty();
     let old = any_meta.then(|| find.newest(&mut state.meta));
     find.extend_streams(&mut state.meta, old.is_none());
@@ -159,7 +210,7 @@ fn replace(
     let last =
         damaged.iter().map(|bad| bad.number).chain(state.generations.iter().map(|g| g.number));
     begin(medium, last.max().unwrap_or(0) + 1, state)?;
-    let salvaged = copy_out(medium, state, damaged, find)?;
+    let salvaged = copy_out(medium, state, damaged, evidence, find)?;
     let mut draft = Draft::new(state.meta.clone());
     let missing = missing(state)?;
     let mut marks = Vec::new();
@@ -184,6 +235,11 @@ fn replace(
     state.lost += draft.lost;
     write(state, draft)?;
     for bad in damaged {
+        // Its place is taken by the new one.
+        let sealed = |g: &&mut Generation| g.seal.is_some_and(|seal| seal.number == bad.number);
+        if let Some(next) = state.generations.iter_mut().find(sealed) {
+            next.unseal().map_err(|e| Failed::Generation(next.number, e))?;
+        }
         medium.set_aside(bad.number)?;
         medium.notice(Notice::SetAside {
             generation: bad.number,
@@ -215,6 +271,7 @@ fn copy_out(
     medium: &mut dyn Medium,
     state: &mut State,
     damaged: &[Damaged],
+    evidence: &Evidence,
     find: Find,
 ) -> Result<u64, StoreError> {
     let mut salvaged = 0;
@@ -228,11 +285,11 @@ fn copy_out(
                 failure = write(state, full);
             }
         };
-        salvage::records(medium, bad.number, &meta, &mut |stream, value, sealed| {
+        salvage::records(medium, evidence, bad.number, &meta, &mut |stream, value, sealed| {
             draft.copy(stream, value.epoch, value.seq, sealed);
             flush(&mut draft, 256);
         })?;
-        salvage::retries(medium, bad.number, &mut |key, sealed| {
+        salvage::retries(medium, evidence, bad.number, &mut |key, sealed| {
             draft.changes.put.push((key, sealed));
             draft.records += 1;
             flush(&mut draft, 256);
@@ -309,6 +366,13 @@ fn missing(state: &State) -> Result<Vec<Loss>, Failed> {
     Ok(losses)
 }
 
+fn keep_witness(medium: &mut dyn Medium, state: &State) {
+    let number = state.generations.last().map_or(0, |newest| newest.number);
+    if let Err(error) = medium.keep_witness(&Witness::seal(number, &state.meta)) {
+        medium.notice(Notice::Upkeep { what: KEEP_WITNESS, error: &error });
+    }
+}
+
 /// Commits a draft while there is no engine yet.
 fn write(state: &mut State, mut draft: Draft) -> Result<(), Failed> {
     draft.meta.counter = state.meta.counter + 1;
@@ -320,7 +384,7 @@ fn write(state: &mut State, mut draft: Draft) -> Result<(), Failed> {
         let known = newest.ends.entry(stream).or_default();
         *known = (*known).max(end);
     }
-    newest.outcomes = draft.meta.outcomes;
+    newest.holds(&draft.meta);
     newest.bytes = newest.table.bytes();
     state.meta = draft.meta;
     Ok(())

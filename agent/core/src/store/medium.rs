@@ -78,7 +78,11 @@ pub trait Medium: Send {
     /// # Errors
     /// [`StoreError`].
     fn raw(&mut self, number: u64, visit: &mut dyn FnMut(&[u8])) -> Result<(), StoreError>;
-    /// Puts a damaged generation aside for a person to look at.
+    /// The raw bytes of a generation that were written last, as far as that can be told, to be
+    /// kept before it is opened: opening may discard what it cannot read. Empty if there is no
+    /// such thing.
+    fn tip(&mut self, number: u64) -> Vec<u8>;
+    /// Puts a damaged generation aside for a person to look at; one that is gone is as good.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -90,6 +94,16 @@ pub trait Medium: Send {
     fn reserve(&mut self) -> Result<(), StoreError>;
     /// Gives that space up.
     fn release(&mut self);
+    /// Keeps these bytes beside the tables, in place of the older of the two that were kept last.
+    /// They need not be durable: what is read later may be what was kept before. It takes no
+    /// space that it did not have before.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing depends on it.
+    fn keep_witness(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
+    /// The bytes kept last and before that, in any order, as far as they can be read; they may
+    /// be followed by others, or be damaged.
+    fn witnesses(&mut self) -> Vec<Vec<u8>>;
     /// A random epoch, never seen before.
     ///
     /// # Errors

@@ -143,21 +143,27 @@ impl Meta {
     }
 
     pub(super) fn seal(&self) -> Vec<u8> {
-        let mut payload = postcard::to_stdvec(self).unwrap_or_default();
-        let reaches = self.streams.iter().map(|s| s.reach).collect();
-        let reaches = Reaches { reaches, reopened: self.reopened };
-        payload.extend(postcard::to_stdvec(&reaches).unwrap_or_default());
-        payload.extend(postcard::to_stdvec(&self.chain).unwrap_or_default());
+        let payload = self.payload();
         let (epoch, seq) = (self.epoch, self.counter);
         let value = Value { kind: Kind::Meta, epoch, seq, before: None, payload: &payload };
         value.seal().expect("64 streams of at most 51 bytes and a chain of at most 71 fit")
     }
 
+    pub(super) fn payload(&self) -> Vec<u8> {
+        let mut payload = postcard::to_stdvec(self).unwrap_or_default();
+        let reaches = self.streams.iter().map(|s| s.reach).collect();
+        let reaches = Reaches { reaches, reopened: self.reopened };
+        payload.extend(postcard::to_stdvec(&reaches).unwrap_or_default());
+        payload.extend(postcard::to_stdvec(&self.chain).unwrap_or_default());
+        payload
+    }
+
     pub(super) fn parse(value: &Value<'_>) -> Option<Meta> {
-        if value.kind != Kind::Meta {
-            return None;
-        }
-        let (mut meta, rest) = postcard::take_from_bytes::<Meta>(value.payload).ok()?;
+        (value.kind == Kind::Meta).then(|| Meta::parse_payload(value.payload))?
+    }
+
+    pub(super) fn parse_payload(payload: &[u8]) -> Option<Meta> {
+        let (mut meta, rest) = postcard::take_from_bytes::<Meta>(payload).ok()?;
         meta.streams.iter_mut().for_each(|s| s.reach = s.end);
         if !rest.is_empty() {
             let (reaches, rest) = postcard::take_from_bytes(rest).ok()?;

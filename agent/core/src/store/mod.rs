@@ -10,7 +10,10 @@
 //!   are one atomic write; so are answers with the mark that they reach;
 //! * a sequence number of an epoch is used once. Every commit writes the positions, and an
 //!   acknowledged floor is durable before what lies below it is deleted;
+//! * what the hub has is kept for audit within named limits, and goes first when room is needed;
 //! * deleted is only what the hub has, or what a loss record tells of;
+//! * what was durable and is not there any more is noticed, whatever the tables say (see
+//!   `witness`);
 //! * damage is never fatal: what is damaged is set aside, what can be read is delivered under
 //!   its old epoch and number, new records get a new epoch, and the hub is told (see `load`);
 //! * a store restored from an old image loses nothing that was written since: those records go
@@ -28,6 +31,7 @@ mod draft;
 mod engine;
 mod error;
 mod generation;
+mod journal;
 mod keys;
 mod load;
 mod medium;
@@ -40,13 +44,16 @@ mod ticket;
 mod types;
 mod upkeep;
 mod value;
+mod witness;
 
 pub use config::{
-    BALLAST_BYTES, BYTES_MIN, CACHE_BYTES, GENERATION_BYTES_MAX, GENERATION_RECORDS_MAX,
-    GROUP_RECORDS_MAX, GROUP_WAIT, RESERVE_BYTES, RETRY_WINDOW_OUTCOMES, StoreConfig, WhenFull,
+    BALLAST_BYTES, BYTES_MIN, CACHE_BYTES, DAY_MS, GENERATION_BYTES_MAX, GENERATION_RECORDS_MAX,
+    GROUP_RECORDS_MAX, GROUP_WAIT, JOURNAL_BYTES_MAX, JOURNAL_DAYS, RESERVE_BYTES,
+    RETRY_WINDOW_OUTCOMES, StoreConfig, WhenFull,
 };
 pub use engine::{Engine, News};
 pub use error::StoreError;
+pub use journal::{HeldOutcome, OUTCOMES_READ_MAX, OutcomeId};
 pub use medium::{Changes, Medium, Notice, Pair, Table, TableError};
 pub use ops::{Op, Reply};
 pub use state::{Failed, Shared};

@@ -7,9 +7,33 @@ use super::meta::Meta;
 use super::ticket::{RetryRecord, TicketRecord};
 use super::types::StreamStatus;
 use super::value::{Kind, Value, carve};
+use super::witness::Witness;
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::StreamId;
 use std::collections::BTreeMap;
+
+/// What else there is to read than the damaged files themselves.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    /// Where the store stood.
+    pub(super) witness: Option<Witness>,
+    /// The end of the generation that the witness tells of, from before it was opened.
+    tip: Vec<u8>,
+}
+
+impl Evidence {
+    /// Before anything is opened.
+    pub(super) fn gather(medium: &mut dyn Medium) -> Evidence {
+        let witness = Witness::newest(medium);
+        let tip = witness.as_ref().map(|witness| medium.tip(witness.number)).unwrap_or_default();
+        Evidence { witness, tip }
+    }
+
+    fn tip(&self, number: u64) -> &[u8] {
+        let of = self.witness.as_ref().filter(|witness| witness.number == number);
+        of.map_or(&[], |_| &self.tip)
+    }
+}
 
 /// What a first look at damaged files finds.
 #[derive(Debug, Default)]
@@ -26,6 +50,14 @@ pub(super) struct Find {
 }
 
 impl Find {
+    /// A witness tells of positions as a meta value does.
+    pub(super) fn hear(&mut self, evidence: &Evidence) {
+        let newest = self.meta.as_ref().map_or(0, |known| known.counter);
+        if let Some(witness) = evidence.witness.as_ref().filter(|w| w.meta.counter > newest) {
+            self.meta = Some(witness.meta.clone());
+        }
+    }
+
     /// Takes the newer of what was found and what is known; returns the epoch of it.
     pub(super) fn newest(&mut self, meta: &mut Meta) -> Epoch {
         if let Some(found) = self.meta.take_if(|found| found.counter > meta.counter) {
@@ -70,10 +102,11 @@ impl Find {
 /// Looks through a file for meta values, tickets and the extent of streams.
 pub(super) fn survey(
     medium: &mut dyn Medium,
+    evidence: &Evidence,
     number: u64,
     find: &mut Find,
 ) -> Result<(), StoreError> {
-    each(medium, number, &mut |value| match value.kind {
+    each(medium, evidence, number, &mut |value| match value.kind {
         Kind::Record(stream) => {
             let (first, end) =
                 find.ends.entry((stream, value.epoch)).or_insert((value.seq, value.seq));
@@ -96,17 +129,20 @@ pub(super) fn survey(
             }
         }
         Kind::Retry => find.name(StreamId::Outcome, value),
+        // Not kept in generations.
+        Kind::Witness => {}
     })
 }
 
 /// The records that the hub does not have yet, sealed as they were.
 pub(super) fn records(
     medium: &mut dyn Medium,
+    evidence: &Evidence,
     number: u64,
     meta: &Meta,
     each_record: &mut dyn FnMut(StreamId, &Value<'_>, Vec<u8>),
 ) -> Result<(), StoreError> {
-    each(medium, number, &mut |value| {
+    each(medium, evidence, number, &mut |value| {
         if let Kind::Record(stream) = value.kind
             && value.seq >= meta.acked(stream, value.epoch)
             && let Some(sealed) = value.seal()
@@ -119,10 +155,11 @@ pub(super) fn records(
 /// What was replied to callers' own ids: key and sealed value.
 pub(super) fn retries(
     medium: &mut dyn Medium,
+    evidence: &Evidence,
     number: u64,
     each_retry: &mut dyn FnMut(Vec<u8>, Vec<u8>),
 ) -> Result<(), StoreError> {
-    each(medium, number, &mut |value| {
+    each(medium, evidence, number, &mut |value| {
         if let Some((key, _)) = RetryRecord::parse(value)
             && let Some(sealed) = value.seal()
         {
@@ -143,9 +180,11 @@ pub(super) fn count(table: &dyn Table, mut from: Vec<u8>, to: &[u8]) -> Result<u
 
 fn each(
     medium: &mut dyn Medium,
+    evidence: &Evidence,
     number: u64,
     visit: &mut dyn FnMut(&Value<'_>),
 ) -> Result<(), StoreError> {
     // A value that two pieces hold is seen twice, which is harmless.
+    carve(evidence.tip(number)).for_each(|value| visit(&value));
     medium.raw(number, &mut |piece| carve(piece).for_each(|value| visit(&value)))
 }

@@ -4,7 +4,7 @@
 use super::engine::Engine;
 use super::generation::Generation;
 use super::medium::{Changes, Notice};
-use super::state::{Failed, State};
+use super::state::{Failed, Health, State};
 use super::ticket::{Stage, TicketRecord};
 use super::value::Value;
 use super::{StoreError, WhenFull, keys, load};
@@ -28,12 +28,12 @@ impl Engine {
     }
 
     fn rotate(&mut self) {
-        let number = match self.shared.state().generations.last() {
-            Some(newest) => newest.number + 1,
-            None => return,
+        let created = {
+            let state = self.shared.state();
+            let Some(newest) = state.generations.last() else { return };
+            load::create(&mut *self.medium, newest.number + 1, &state.meta, Some(newest))
         };
-        let meta = self.meta();
-        match load::create(&mut *self.medium, number, &meta) {
+        match created {
             Ok((generation, meta)) => {
                 let mut state = self.shared.state_mut();
                 state.meta = meta;
@@ -45,23 +45,41 @@ impl Engine {
         self.renew();
     }
 
-    /// Removes the oldest generations while the hub has all of them and their retry keys are
-    /// old, or the store is full. Open tickets move on.
-    pub(super) fn collect(&mut self) {
-        while self.is_oldest_finished() {
+    /// Removes the oldest generations while the hub has all of them and nothing keeps them. Open
+    /// tickets move on. Says whether any space came back.
+    pub(super) fn collect(&mut self) -> bool {
+        let mut collected = false;
+        while self.is_oldest_over() {
             if !self.carry(false) || !self.remove_oldest() {
-                return;
+                break;
             }
+            collected = true;
         }
+        collected
     }
 
-    fn is_oldest_finished(&self) -> bool {
-        let state = self.shared.state();
-        let [oldest, _, ..] = &state.generations[..] else { return false };
+    /// Whether the hub has all of the oldest generation, and it is kept neither for retries nor
+    /// for audit. Where room is needed, it is kept for nothing.
+    fn is_oldest_over(&self) -> bool {
+        let (state, config) = (self.shared.state(), &self.shared.config);
+        let [oldest, .., _] = &state.generations[..] else { return false };
+        if !oldest.is_finished(&state.meta) {
+            return false;
+        }
+        let needed = state.health != Health::Writable || state.full(config).is_some();
         let age = state.meta.outcomes.saturating_sub(oldest.outcomes);
+        let for_retries = age < config.retry_window_outcomes;
+        needed || !(for_retries || self.is_journal(&state, oldest))
+    }
+
+    /// Whether the oldest generation is within the limits of what is kept for audit.
+    fn is_journal(&self, state: &State, oldest: &Generation) -> bool {
         let config = &self.shared.config;
-        let old = age >= config.retry_window_outcomes || state.full(config).is_some();
-        oldest.is_finished(&state.meta) && old
+        let (_, sealed) = state.generations.split_last().expect("there is an oldest");
+        let finished = sealed.iter().take_while(|generation| generation.is_finished(&state.meta));
+        let bytes: u64 = finished.map(|generation| generation.bytes).sum();
+        let young = self.now_ms().saturating_sub(oldest.until_ms) < config.journal_ms;
+        young && bytes <= config.journal_bytes_max
     }
 
     /// Drops the oldest generation with what the hub does not have of it, and writes down what
@@ -212,6 +230,14 @@ impl Engine {
         }
         self.draft.moved = true;
         if !self.commit() {
+            return false;
+        }
+        let unsealed = self.shared.state_mut().generations.get_mut(1).map(|next| {
+            let number = next.number;
+            next.unseal().map_err(|error| Failed::Generation(number, error))
+        });
+        if let Some(Err(failed)) = unsealed {
+            self.failed(failed);
             return false;
         }
         let oldest: Generation = self.shared.state_mut().generations.remove(0);

@@ -5,7 +5,7 @@
 //! 0       4     magic "LFv1"; the digit is the format's version
 //! 4       1     kind
 //! 5       8     epoch
-//! 13      8     sequence number (of a ticket: its number; of meta: its counter)
+//! 13      8     sequence number (of a ticket: its number; of meta and witness: their counter)
 //! 21      4     length of the payload
 //! 25      4     CRC-32 of bytes 4..25 and the payload
 //! 29      ..    payload
@@ -38,6 +38,7 @@ pub(super) enum Kind {
     Ticket,
     Retry,
     Meta,
+    Witness,
 }
 
 impl Kind {
@@ -50,6 +51,7 @@ impl Kind {
             Kind::Ticket => 16,
             Kind::Retry => 17,
             Kind::Meta => 18,
+            Kind::Witness => 19,
         }
     }
 
@@ -62,6 +64,7 @@ impl Kind {
             16 => Kind::Ticket,
             17 => Kind::Retry,
             18 => Kind::Meta,
+            19 => Kind::Witness,
             _ => return None,
         })
     }

@@ -3,6 +3,7 @@
 use super::*;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 const COUNT: u64 = 3000;
 
@@ -86,7 +87,6 @@ fn check_salvage(dir: &TempDir, old: Epoch) -> Opened {
     drop(store);
     let (store, again) = Store::open(dir.path(), small()).unwrap();
     assert_eq!((store.status().epoch, again.damaged), (epoch, 0), "salvaged once");
-    assert!(dir.path().join("damaged-1").is_dir(), "kept for a person to look at");
     // Once the hub has the old stream, it is forgotten.
     runtime().block_on(store.acked(mark(of, COUNT))).unwrap();
     wait_for("forgetting", &store, |store| {
@@ -102,18 +102,146 @@ fn a_store_with_flipped_bytes_is_salvaged() {
     damage(&dir, &[0.3, 0.31, 0.5, 0.7]);
     let opened = check_salvage(&dir, old);
     assert!(opened.salvaged > COUNT * 8 / 10, "{opened:?}");
+    assert!(dir.path().join("damaged-1").is_dir(), "kept for a person to look at");
+}
+
+/// The same store in a directory of its own.
+fn copy(dir: &TempDir) -> TempDir {
+    let to = tempfile::tempdir().unwrap();
+    copy_files(dir.path(), to.path());
+    to
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy_files(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), &to).unwrap();
+        }
+    }
+}
+
+/// Whether a copy of the store opens as it was, with every record.
+fn is_whole(dir: &TempDir, epoch: Epoch) -> bool {
+    let dir = copy(dir);
+    let (store, opened) = Store::open(dir.path(), small()).unwrap();
+    let of = stream(&store, StreamId::Outcome);
+    let whole = opened == Opened::default();
+    if whole {
+        assert_eq!((of.epoch, of.acked, of.end), (epoch, 100, COUNT));
+        assert_eq!(numbers(&store, of).len() as u64, COUNT - 100);
+    }
+    whole
+}
+
+/// The used bytes of one of its two databases.
+fn used(dir: &TempDir, number: u64) -> (PathBuf, Vec<u8>, usize) {
+    let path = dir.path().join(format!("q/{number}/db"));
+    let bytes = fs::read(&path).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    (path, bytes, used)
 }
 
 #[test]
-fn a_store_that_was_cut_off_is_salvaged() {
-    let dir = tempfile::tempdir().unwrap();
-    filled(&dir);
-    let path = dir.path().join("q/1/db");
-    let bytes = fs::read(&path).unwrap();
-    fs::write(&path, &bytes[..bytes.len() / 2 + 1000]).unwrap();
-    // Whether sled opens what is left or not: opening never fails, and new records are taken.
-    let (store, _) = Store::open(dir.path(), small()).unwrap();
-    runtime().block_on(store.commit(entry(1, None), None, true)).unwrap();
+fn whatever_is_cut_off_is_on_record() {
+    let whole = tempfile::tempdir().unwrap();
+    let old = filled(&whole);
+    // sled opens some of these as if the rest had never been written, and others not at all.
+    for (number, percent) in [0, 1, 30, 60, 90, 97, 99].map(|p| [(1, p), (2, p)]).concat() {
+        let dir = copy(&whole);
+        let (path, bytes, used) = used(&dir, number);
+        fs::write(&path, &bytes[..used * percent / 100]).unwrap();
+        if is_whole(&dir, old) {
+            // sled writes over old places: what was cut off was outdated.
+            assert!(percent >= 90, "{percent} % cannot hold it");
+            continue;
+        }
+        let opened = check_salvage(&dir, old);
+        assert!(opened.lost > 0, "{percent} % of {number} are left: {opened:?}");
+    }
+}
+
+#[test]
+fn a_generation_that_is_gone_is_on_record() {
+    let whole = tempfile::tempdir().unwrap();
+    let old = filled(&whole);
+    let newest = fs::read_dir(whole.path().join("q")).unwrap().count();
+    assert!(newest > 1, "the oldest is sealed");
+    for number in [1, newest] {
+        let dir = copy(&whole);
+        fs::remove_dir_all(dir.path().join(format!("q/{number}"))).unwrap();
+        let opened = check_salvage(&dir, old);
+        assert!(!opened.created && opened.lost > 0, "{number}: {opened:?}");
+    }
+    let dir = copy(&whole);
+    fs::remove_dir_all(dir.path().join("q")).unwrap();
+    let opened = check_salvage(&dir, old);
+    assert_eq!((opened.created, opened.salvaged), (false, 0), "{opened:?}");
+}
+
+#[test]
+fn damage_in_the_last_segment_costs_what_it_hits() {
+    let whole = tempfile::tempdir().unwrap();
+    filled(&whole);
+    for back in [200_usize, 5_000, 50_000, 250_000] {
+        let dir = copy(&whole);
+        let (path, mut bytes, used) = used(&dir, 2);
+        bytes[used - back] ^= 0x10;
+        fs::write(&path, bytes).unwrap();
+        let (store, opened) = Store::open(dir.path(), small()).unwrap();
+        if opened.damaged == 0 {
+            // It hit what was outdated, or a snapshot made up for it.
+            assert_eq!(stream(&store, StreamId::Outcome).end, COUNT, "{back} before the end");
+            continue;
+        }
+        drop(store);
+        assert!(opened.lost <= 20, "{back} before the end: {opened:?}");
+        assert!(dir.path().join("damaged-1").is_dir());
+    }
+}
+
+#[test]
+fn damage_to_the_witness_is_harmless() {
+    let whole = tempfile::tempdir().unwrap();
+    let epoch = filled(&whole);
+    let good = fs::read(whole.path().join("witness")).unwrap();
+    let mut bad = good.clone();
+    bad[100] ^= 1;
+    let one = [&bad[..4096], &good[4096..]].concat();
+    let other = [&good[..4096], &bad[..4096]].concat();
+    let cases: [Option<&[u8]>; 7] = [
+        None,
+        Some(b""),
+        Some(b"rubbish"),
+        Some(&[0; 8192]),
+        Some(&one),
+        Some(&other),
+        Some(&good),
+    ];
+    for (at, case) in cases.into_iter().enumerate() {
+        let dir = copy(&whole);
+        let path = dir.path().join("witness");
+        fs::remove_file(&path).unwrap();
+        if let Some(bytes) = case {
+            fs::write(&path, bytes).unwrap();
+        }
+        let (store, opened) = Store::open(dir.path(), small()).unwrap();
+        assert_eq!(opened, Opened::default(), "case {at}");
+        let of = stream(&store, StreamId::Outcome);
+        assert_eq!((of.epoch, of.acked, of.end), (epoch, 100, COUNT), "case {at}");
+        runtime().block_on(store.commit(entry(1, None), None, true)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 8192, "made again, case {at}");
+        // It is about this store from the first commit on.
+        runtime().block_on(store.close());
+        drop(store);
+        let (path, bytes, used) = used(&dir, 2);
+        fs::write(&path, &bytes[..used * 9 / 10]).unwrap();
+        let (_, opened) = Store::open(dir.path(), small()).unwrap();
+        assert_eq!(opened.damaged, 1, "case {at}");
+    }
 }
 
 #[test]

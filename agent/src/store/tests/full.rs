@@ -95,11 +95,11 @@ fn u64_of(command: &[&str], path: &Path) -> u64 {
 }
 
 /// A small disk of its own, unmounted at the end.
-struct SmallDisk(TempDir);
+pub(super) struct SmallDisk(TempDir);
 
 impl SmallDisk {
     /// `None` where mounting is not permitted.
-    fn mount(bytes: u64) -> Option<SmallDisk> {
+    pub(super) fn mount(bytes: u64) -> Option<SmallDisk> {
         let dir = tempfile::tempdir().unwrap();
         let options = format!("size={bytes}");
         let mounted = Command::new("mount")
@@ -108,6 +108,10 @@ impl SmallDisk {
             .output()
             .is_ok_and(|output| output.status.success());
         mounted.then(|| SmallDisk(dir))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 
@@ -123,7 +127,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
         println!("skipped: mounting a tmpfs needs root");
         return;
     };
-    let dir = disk.0.path();
+    let dir = disk.path();
     let config = StoreConfig { retry_window_outcomes: 0, ..StoreConfig::new(512 << 20) };
     let (store, _) = Store::open(dir, config.clone()).unwrap();
     let (taken, error) = fill(&store, 0, 500_000);
@@ -155,7 +159,7 @@ fn a_disk_filled_by_others_is_survived_and_left_behind() {
         println!("skipped: mounting a tmpfs needs root");
         return;
     };
-    let dir = disk.0.path();
+    let dir = disk.path();
     let config = StoreConfig::new(512 << 20);
     let (store, _) = Store::open(dir, config.clone()).unwrap();
     let (taken, error) = fill(&store, 0, 64);

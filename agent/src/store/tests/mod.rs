@@ -4,6 +4,7 @@ mod chain;
 mod crash;
 mod damage;
 mod full;
+mod journal;
 mod life;
 mod tickets;
 
@@ -23,7 +24,8 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// A small store, so that limits are reached quickly.
 fn small() -> StoreConfig {
-    StoreConfig { retry_window_outcomes: 0, ..StoreConfig::new(BYTES_MIN) }
+    let (retry_window_outcomes, journal_bytes_max) = (0, 0);
+    StoreConfig { retry_window_outcomes, journal_bytes_max, ..StoreConfig::new(BYTES_MIN) }
 }
 
 fn open(dir: &TempDir, config: StoreConfig) -> Store {
