@@ -4,7 +4,7 @@
 //! * [`pipeline`]: guard, rules, model, decision, record, reply.
 //! * [`http`], [`spool`], [`cli`]: the three intakes; [`input`] and [`bulk`] are what the last
 //!   two share.
-//! * [`store`]: durable streams with cursors.
+//! * [`store`]: durable streams with cursors; [`queue`] shows what they hold.
 //! * [`sync`]: the link to the hub.
 //! * [`service`]: starts and stops them in order.
 //!
@@ -17,6 +17,7 @@ pub mod http;
 pub mod input;
 pub mod metrics;
 pub mod pipeline;
+pub mod queue;
 pub mod service;
 pub mod spool;
 mod stamp;

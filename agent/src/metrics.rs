@@ -150,6 +150,9 @@ pub struct Counts {
     pub refused: u64,
     /// Retries, answered from the record.
     pub repeated: u64,
+    /// Of the others, told without a record.
+    #[serde(default)]
+    pub unrecorded: u64,
 }
 
 /// All counters of the process.

@@ -25,7 +25,7 @@ fn decides_by_rule_and_says_what_it_did() {
     let want = json!({
         "task": "failure-mode", "id": "wo-1", "status": "answered",
         "mechanism": {"kind": "rule", "name": "leak"}, "label": "Leaking", "confidence": 1.0,
-        "provisional": false, "repeated": false,
+        "provisional": false, "repeated": false, "recorded": true,
         "outcome": reply["outcome"], "decide_ms": reply["decide_ms"],
     });
     assert_eq!(reply, want);

@@ -11,10 +11,11 @@
 //! * [`judgement`]: what was decided, with positions instead of text.
 //! * [`redact`]: what may leave the device, masked.
 //! * [`reply`]: what the caller gets.
-//! * [`task`]: one task's whole path.
+//! * [`task`]: one task's whole path; [`replay`]: whether it comes out again as it did.
 //!
 //! What must not be lost is kept by [`store`]: streams of records, tickets and replies on any
-//! [`store::Medium`]. The link to the hub is [`session`], a state machine for one connection.
+//! [`store::Medium`]; [`verify`] says whether it is whole. The link to the hub is [`session`], a
+//! state machine for one connection.
 //!
 //! Invariants: no text makes it panic, and its work is linear in the text; the same request,
 //! model view and draw give the same judgement; nothing of a text that the guard refused, and
@@ -28,12 +29,14 @@ pub mod guard;
 pub mod judgement;
 pub mod pattern;
 pub mod redact;
+pub mod replay;
 pub mod reply;
 pub mod request;
 pub mod rules;
 pub mod session;
 pub mod store;
 pub mod task;
+pub mod verify;
 pub mod words;
 
 pub use landfall_calibration as calibrate;

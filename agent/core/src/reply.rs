@@ -68,6 +68,28 @@ impl Reply {
         }
     }
 
+    /// What the caller gets while nothing can be recorded, because of `why`. An answer that is
+    /// good enough stands; a question that nobody will hear of is refused, as where the hub may
+    /// not be asked at all.
+    #[must_use]
+    pub fn without_record(self, why: &str) -> Reply {
+        match self.status() {
+            Status::Answered => Reply { ruling: Ruling::Answered, ..self },
+            Status::Refused => self,
+            Status::Escalated => {
+                let reason = self.reason.as_deref().unwrap_or("this is for the hub");
+                let reason = format!("{reason}, and the hub cannot be asked now: {why}");
+                Reply {
+                    ruling: Ruling::Refused,
+                    answer: None,
+                    confidence: Confidence::default(),
+                    reason: Some(reason),
+                    ..self
+                }
+            }
+        }
+    }
+
     /// What is kept of it: at most [`REPLY_BYTES_MAX`]. Only a long list of fields loses some.
     #[must_use]
     pub fn kept(&self) -> Reply {
@@ -131,5 +153,36 @@ impl Reply {
             Answer::Fields(spans) => Some(spans.fields(text)),
             Answer::Label(_) | Answer::OutOfScope => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(ruling: Ruling) -> Reply {
+        Reply {
+            ruling,
+            mechanism: Mechanism::Model,
+            answer: Some(Answer::Label("Leaking".to_owned())),
+            confidence: Confidence::from_basis_points(9_000),
+            candidates: Vec::new(),
+            reason: Some("why".to_owned()),
+            read: None,
+        }
+    }
+
+    #[test]
+    fn without_a_record_answers_stand_and_questions_are_refused() {
+        let answered = reply(Ruling::Answered);
+        assert_eq!(answered.clone().without_record("full"), answered);
+        let audited = reply(Ruling::Escalated(EscalationReason::Audit)).without_record("full");
+        assert_eq!(audited, answered, "nobody checks it, and it stands");
+        let unsure = reply(Ruling::Escalated(EscalationReason::LowConfidence));
+        let unsure = unsure.without_record("full");
+        assert_eq!((unsure.status(), &unsure.answer), (Status::Refused, &None));
+        assert_eq!(unsure.confidence, Confidence::default());
+        let reason = "why, and the hub cannot be asked now: full";
+        assert_eq!(unsure.reason.as_deref(), Some(reason));
     }
 }

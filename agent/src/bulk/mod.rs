@@ -136,7 +136,8 @@ pub fn pump(
     Ok(tally)
 }
 
-/// Decides items at once, and waits for all of them. Blocking.
+/// Decides items at once, and waits for all of them: files can wait until decisions are recorded
+/// again. Blocking.
 ///
 /// # Errors
 /// [`Halt::Later`] if one of them is to be tried again; the others are recorded, and are found
@@ -153,7 +154,7 @@ pub fn decide_all(
             let ItemBody { text, id, meta } = item;
             let caller_id = id.clone();
             let request = Request { task: task.clone(), text: text.clone(), caller_id, meta };
-            let decided = pipeline.decide(request, Pace::Bulk).await?;
+            let decided = pipeline.decide_on_record(request, Pace::Bulk).await?;
             Ok(ReplyBody::new(&task, id, &text, &decided))
         })
     };

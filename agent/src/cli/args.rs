@@ -12,7 +12,7 @@ const EXIT_CODES: &str = "Exit codes:
   1  failed; the error says why
   2  wrong usage, or an invalid configuration
   3  nothing is lost, but something is still open: an escalation without an answer,
-     a batch that was interrupted, an agent that does not run
+     an answer without a record, a batch that was interrupted, an agent that does not run
 
 Environment:
   LANDFALL_CONFIG  configuration file, if --config is not given
@@ -49,9 +49,100 @@ pub(super) enum Command {
     /// Show where an escalation stands, and its answer
     #[command(after_help = EXIT_CODES)]
     Ticket(TicketArgs),
+    /// Show, check and export what this device holds
+    ///
+    /// Works while the agent runs, through its HTTP interface, and while it is stopped, on a copy
+    /// of its store that is made in TMPDIR (else /var/tmp) and removed again. Neither changes
+    /// anything.
+    Queue {
+        #[command(subcommand)]
+        command: QueueCommand,
+    },
+    /// Run a past decision again, and say whether it comes out the same
+    ///
+    /// With the package and the configuration that its record names, which must still be here.
+    /// Nothing is recorded. Exit status: 0 the same, 1 not, 3 it cannot be told.
+    #[command(after_help = EXIT_CODES)]
+    Replay(ReplayArgs),
     /// Check the configuration, the packages and what thresholds promise
     #[command(after_help = EXIT_CODES)]
     CheckConfig(StatusArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum QueueCommand {
+    /// Show what waits for the hub, by stream, or the records of one stream
+    #[command(after_help = EXIT_CODES)]
+    List(QueueListArgs),
+    /// Check that every outcome held here is whole and in its place
+    ///
+    /// Walks all outcomes, those that wait and those kept after the hub had them, and compares
+    /// them with their hash chain and the loss records. Exit status: 0 proven, 3 nothing wrong but
+    /// not all proven, 1 broken.
+    #[command(after_help = EXIT_CODES)]
+    Verify(StatusArgs),
+    /// Write every outcome held here as JSON Lines, with all that proves it
+    ///
+    /// Of each outcome: the record's bytes (`raw`), the hash chain before and after it, and what
+    /// it says. SHA-256 of `before` and `raw`, as bytes, is `after`.
+    #[command(after_help = EXIT_CODES)]
+    Export(QueueExportArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct QueueListArgs {
+    /// The records of this stream: escalation, event or outcome
+    #[arg(long, value_name = "NAME")]
+    pub(super) stream: Option<String>,
+    /// At most so many records
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "stream")]
+    pub(super) limit: usize,
+    /// Records after this one
+    #[arg(long, value_name = "RECORD", requires = "stream")]
+    pub(super) after: Option<String>,
+    /// Also those that the hub has, as far as they are kept
+    #[arg(long, requires = "stream")]
+    pub(super) kept: bool,
+    /// Print JSON; of records, one on each line
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) common: RunArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct QueueExportArgs {
+    /// Write to this file, which appears when it is complete [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    /// With --out, print the counts as JSON; the export always is JSON Lines
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) common: RunArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ReplayArgs {
+    /// The outcome, as a reply or `queue list` names it
+    pub(super) outcome: String,
+    /// The text that was decided, if the device does not hold it; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) text: Option<PathBuf>,
+    /// A fact beside the text that is not recorded; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(super) meta: Vec<(String, String)>,
+    /// Look for the package here too; may be given several times
+    #[arg(long, value_name = "DIR")]
+    pub(super) package: Vec<PathBuf>,
+    /// Where the recorded package or configuration is not here any more, use the present one
+    #[arg(long)]
+    pub(super) with_current: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) common: RunArgs,
 }
 
 #[derive(Debug, ClapArgs)]

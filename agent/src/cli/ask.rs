@@ -44,7 +44,8 @@ fn answer(desk: &Desk, args: &AskArgs, item: ItemBody) -> Result<Done, Failure> 
         } else {
             output::line(format_args!("{}", output::reply(&reply)))?;
         }
-        return Ok(if ticket.is_some() { Done::Open } else { Done::Done });
+        let is_open = ticket.is_some() || !reply.recorded;
+        return Ok(if is_open { Done::Open } else { Done::Done });
     };
     if !args.json {
         output::line(format_args!("{}", output::reply(&reply)))?;

@@ -3,6 +3,8 @@
 use super::failure::{FAILED, Failure, USAGE};
 use crate::bulk::LineResult;
 use crate::http::{ErrorEnvelope, ItemBody, ReplyBody, StatusBody, TicketBody, WAIT_MAX};
+use crate::queue::{Ask, OutcomePage, Page, Summary};
+use crate::store::OutcomeId;
 use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -52,7 +54,8 @@ impl Client {
         task: &str,
         items: &[ItemBody],
     ) -> Result<Vec<LineResult>, Failure> {
-        let url = self.url(&format!("/v1/tasks/{}", segment(task)));
+        // A file can wait until decisions are recorded again.
+        let url = self.url(&format!("/v1/tasks/{}?record=required", segment(task)));
         read(self.agent.post(url).send_json(items).map_err(unreachable)?)
     }
 
@@ -65,6 +68,23 @@ impl Client {
 
     pub(super) fn status(&self) -> Result<StatusBody, Failure> {
         read(self.agent.get(self.url("/v1/status")).call().map_err(unreachable)?)
+    }
+
+    pub(super) fn queue(&self) -> Result<Summary, Failure> {
+        read(self.agent.get(self.url("/v1/queue")).call().map_err(unreachable)?)
+    }
+
+    pub(super) fn records(&self, ask: &Ask) -> Result<Page, Failure> {
+        let Ask { stream, after, limit, kept } = ask;
+        let after = after.map_or(String::new(), |after| format!("&after={after}"));
+        let stream = stream.name();
+        let url = self.url(&format!("/v1/queue/{stream}?limit={limit}&kept={kept}{after}"));
+        read(self.agent.get(url).call().map_err(unreachable)?)
+    }
+
+    pub(super) fn outcome(&self, id: OutcomeId) -> Result<OutcomePage, Failure> {
+        let url = self.url(&format!("/v1/outcomes/{id}"));
+        read(self.agent.get(url).call().map_err(unreachable)?)
     }
 
     fn url(&self, path: &str) -> String {

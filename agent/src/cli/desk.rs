@@ -33,6 +33,12 @@ pub(super) fn running(config: &Config) -> Option<Client> {
     (client.instance()? == run.instance).then_some(client)
 }
 
+/// The store is in use by an agent that does not answer.
+pub(super) fn locked() -> Failure {
+    Failure::new("the agent runs, but cannot be asked: its HTTP is off or does not answer")
+        .remedy("set http.listen and restart it, or stop it for this command")
+}
+
 impl Desk {
     pub(super) fn open(config: Config) -> Result<Desk, Failure> {
         if let Some(client) = running(&config) {
@@ -45,10 +51,7 @@ impl Desk {
             service::open(config)
         };
         let opened = opened.map_err(|error| match error {
-            StartError::Store(StoreError::Locked { .. }) => Failure::new(
-                "the agent runs, but cannot be asked: its HTTP is off or does not answer",
-            )
-            .remedy("set http.listen and restart it, or stop it for this command"),
+            StartError::Store(StoreError::Locked { .. }) => locked(),
             error => Failure::from(error),
         })?;
         Ok(Desk::Local(Box::new(Local { runtime, pipeline: opened.pipeline })))

@@ -4,6 +4,7 @@ use crate::bulk::Halt;
 use crate::config::ConfigError;
 use crate::http::{ApiError, ErrorBody};
 use crate::pipeline::DecideError;
+use crate::queue::QueueError;
 use crate::service::StartError;
 use crate::store::StoreError;
 
@@ -60,6 +61,17 @@ impl From<StartError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         Failure::new(error.to_string()).remedy(error.remedy())
+    }
+}
+
+impl From<QueueError> for Failure {
+    fn from(error: QueueError) -> Failure {
+        match error {
+            QueueError::Store(error) => Failure::from(error),
+            error @ QueueError::UnknownStream(_) => Failure::usage(error.to_string()),
+            error @ QueueError::NotARecord(_) => Failure::usage(error.to_string())
+                .remedy("give epoch and number, as `queue list` prints them"),
+        }
     }
 }
 

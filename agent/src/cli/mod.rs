@@ -1,8 +1,8 @@
-//! The command line: `run`, `ask`, `batch`, `status`, `ticket`, `check-config`.
+//! The command line: `run`, `ask`, `batch`, `status`, `ticket`, `queue`, `replay`, `check-config`.
 //!
-//! `ask`, `batch`, `ticket` and `status` talk to the running agent of the data directory. Without
-//! one, `ask`, `batch` and `ticket` open the store themselves; a store has one owner at a time,
-//! so never both.
+//! All but `run` and `check-config` talk to the running agent of the data directory. Without one,
+//! `ask`, `batch` and `ticket` open the store themselves; a store has one owner at a time, so
+//! never both. `queue` and `replay`, which only look, open a copy.
 
 mod args;
 mod ask;
@@ -12,11 +12,15 @@ mod client;
 mod desk;
 mod failure;
 mod output;
+mod queue;
+mod replay;
+mod shelf;
 mod status;
+mod verify;
 
 use crate::config::Config;
 use crate::service;
-use args::{Args, Command};
+use args::{Args, Command, QueueCommand};
 use clap::Parser;
 use failure::Failure;
 use std::ffi::OsString;
@@ -61,6 +65,12 @@ fn execute(command: &Command) -> Result<Done, Failure> {
         Command::Batch(args) => batch::batch(args),
         Command::Status(args) => status::status(args),
         Command::Ticket(args) => ask::ticket(args),
+        Command::Queue { command } => match command {
+            QueueCommand::List(args) => queue::list(args),
+            QueueCommand::Verify(args) => verify::verify(args),
+            QueueCommand::Export(args) => queue::export(args),
+        },
+        Command::Replay(args) => replay::replay(args),
         Command::CheckConfig(args) => check::check(args),
     }
 }
@@ -77,6 +87,15 @@ fn run(path: &Path) -> Result<Done, Failure> {
         tracing::info!(http, version = crate::VERSION, "ready");
     })?;
     Ok(Done::Done)
+}
+
+/// A device's time, as `2026-11-21T04:00:00Z`.
+fn shown_time(at_ms: u64) -> String {
+    let at = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(at_ms));
+    at.map_or_else(
+        || "(no time)".to_owned(),
+        |at| humantime::format_rfc3339_seconds(at).to_string(),
+    )
 }
 
 fn load(path: &Path) -> Result<Config, Failure> {

@@ -81,6 +81,9 @@ pub(super) fn reply(reply: &ReplyBody) -> String {
     if let Some(ticket) = &reply.escalation {
         let _never = write!(text, "\n  ticket {ticket}");
     }
+    if let Some(why) = &reply.unrecorded {
+        let _never = write!(text, "\n  NOT RECORDED: {why}");
+    }
     if reply.repeated {
         text.push_str("\n  repeats the reply to an earlier request with this id");
     }
@@ -145,4 +148,13 @@ pub(super) fn ticket(ticket: &TicketBody) -> String {
         let _never = write!(text, "\n  note: {note}");
     }
     text
+}
+
+/// In binary units, as the configuration writes sizes.
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
+    }
 }

@@ -2,8 +2,9 @@
 
 use super::args::StatusArgs;
 use super::failure::Failure;
-use super::{Done, desk, output};
-use crate::http::{LinkBody, StatusBody, StoreBody, TaskBody};
+use super::output::{self, size};
+use super::{Done, desk};
+use crate::http::{LinkBody, StatusBody, StoreBody, TaskBody, UnrecordedBody};
 use crate::metrics::Counts;
 use std::fmt::Write;
 use std::time::Duration;
@@ -47,6 +48,9 @@ fn render(status: &StatusBody) -> String {
         let _ = writeln!(out, "decisions {}: median {p50:.2} ms, p99 {p99:.2} ms", times.count);
     }
     let _ = writeln!(out, "store {}", store_line(&status.store));
+    if let Some(line) = unrecorded_line(&status.unrecorded) {
+        let _ = writeln!(out, "{line}");
+    }
     let link = status.link.as_ref().map_or_else(|| "none; records are queued".into(), link_line);
     let _ = writeln!(out, "link {link}");
     for fault in &status.faults {
@@ -60,7 +64,7 @@ fn task_line(task: &TaskBody) -> String {
         (Some(package), _) => package.clone(),
         (None, missing) => format!("no model ({})", missing.as_deref().unwrap_or("unknown")),
     };
-    let Counts { rule, model: by_model, escalated, refused, repeated } = task.counts;
+    let Counts { rule, model: by_model, escalated, refused, repeated, unrecorded: _ } = task.counts;
     let promise = task.promise.as_ref().map(|promise| format!("\n  {promise}"));
     format!(
         "{model}\n  {rule} by rule, {by_model} by model, {escalated} escalated, {refused} refused, \
@@ -81,6 +85,15 @@ fn store_line(store: &StoreBody) -> String {
     )
 }
 
+fn unrecorded_line(unrecorded: &UnrecordedBody) -> Option<String> {
+    let UnrecordedBody { answers: _, decisions, untold } = unrecorded;
+    if *decisions == 0 && untold.is_none() {
+        return None;
+    }
+    let untold = untold.map_or(0, |gap| gap.decisions);
+    Some(format!("WITHOUT A RECORD: {decisions} decisions; the hub is to be told of {untold}"))
+}
+
 fn link_line(link: &LinkBody) -> String {
     let error = link.last_error.as_ref().filter(|_| link.state != "online");
     let error = error.map(|error| format!(" ({error})"));
@@ -92,13 +105,4 @@ fn link_line(link: &LinkBody) -> String {
         size(link.bytes_up),
         size(link.bytes_down)
     )
-}
-
-/// In binary units, as the configuration writes sizes.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{} KiB", bytes >> 10),
-        _ => format!("{} MiB", bytes >> 20),
-    }
 }

@@ -47,6 +47,8 @@ pub struct Config {
     pub spool: Option<Spool>,
     /// Limits of the store.
     pub store: StoreConfig,
+    /// What becomes of decisions that cannot be recorded.
+    pub when_unrecordable: WhenUnrecordable,
     /// Packages and the keys that may sign them.
     pub models: Models,
     /// Whether a model finds what to mask, beside the patterns.
@@ -57,6 +59,17 @@ pub struct Config {
     pub digest: ShortDigest,
     /// What is allowed but probably not meant.
     pub warnings: Vec<Problem>,
+}
+
+/// What callers get while decisions cannot be recorded: the disk is full or read-only, or the
+/// store is full and refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenUnrecordable {
+    /// An error, and no decision.
+    #[default]
+    Refuse,
+    /// What rules and model say, and that it is not recorded; the hub is told how many later.
+    Answer,
 }
 
 /// How to reach the hub.
@@ -277,6 +290,7 @@ fn parse(path: &Path, text: &str, files: site::Files) -> Result<Config, ConfigEr
         http: site.http,
         spool: site.spool,
         store: site.store,
+        when_unrecordable: site.when_unrecordable,
         models: site.models,
         redact_model: site.redact_model,
         tasks,

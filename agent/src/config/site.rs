@@ -1,8 +1,8 @@
 //! Everything but the tasks: directories, hub, intakes, store, models, redaction.
 
 use super::section::{At, Section};
+use super::{Http, Hub, Models, RedactModel, Spool, WhenUnrecordable};
 use super::{suggest, units};
-use super::{Http, Hub, Models, RedactModel, Spool};
 use crate::store::{DAY_MS, StoreConfig, WhenFull};
 use landfall_agent_core::redact::{Kind, Redactor, SitePattern};
 use std::net::SocketAddr;
@@ -12,14 +12,14 @@ use std::time::Duration;
 
 /// Largest limit of the store that makes sense on an edge box.
 const STORE_BYTES_MAX: u64 = 1 << 40;
+/// Longest time in days that makes sense to keep what the hub has: a box does not live longer.
+const JOURNAL_DAYS_MAX: u64 = 3650;
 /// A ping waits behind data on a slow link.
 const KEEP_ALIVE_DEFAULT: Duration = Duration::from_secs(60);
 /// Shorter takes a link of 600 ms that resends for one that is gone; nobody is believed alive for
 /// longer by the hub.
 const KEEP_ALIVE_RANGE: RangeInclusive<Duration> =
     Duration::from_secs(5)..=Duration::from_secs(1200);
-/// Longest time in days that makes sense to keep what the hub has: a box does not live longer.
-const JOURNAL_DAYS_MAX: u64 = 3650;
 /// What `landfall-hub enroll` writes.
 const IDENTITY_FILES: [&str; 3] = ["ca.pem", "device.pem", "device.key"];
 
@@ -37,6 +37,7 @@ pub(super) struct Site {
     pub(super) http: Option<Http>,
     pub(super) spool: Option<Spool>,
     pub(super) store: StoreConfig,
+    pub(super) when_unrecordable: WhenUnrecordable,
     pub(super) models: Models,
     pub(super) redactor: Redactor,
     pub(super) redact_model: RedactModel,
@@ -54,12 +55,14 @@ pub(super) fn read(top: &mut Section<'_>, files: Files) -> Site {
     }
     let (redactor, redact_model) =
         top.section("redact").map_or_else(|| (Redactor::default(), RedactModel::default()), redact);
+    let (store, when_unrecordable) = store(top.section("store"));
     Site {
         data_dir: data_dir.map(|dir| dir.value).unwrap_or_default(),
         hub: top.section("hub").and_then(|section| hub(section, checks)),
         http: top.section("http").and_then(http),
         spool: top.section("spool").and_then(|section| spool(section, checks)),
-        store: store(top.section("store")),
+        store,
+        when_unrecordable,
         models: top
             .section("models")
             .map_or_else(Models::shipped, |section| models(section, checks)),
@@ -166,8 +169,8 @@ fn spool(mut section: Section<'_>, checks: bool) -> Option<Spool> {
     Some(Spool { dir: dir?.value })
 }
 
-fn store(section: Option<Section<'_>>) -> StoreConfig {
-    let Some(mut section) = section else { return StoreConfig::default() };
+fn store(section: Option<Section<'_>>) -> (StoreConfig, WhenUnrecordable) {
+    let Some(mut section) = section else { return Default::default() };
     let allowed = crate::store::BYTES_MIN..=STORE_BYTES_MAX;
     let bytes_max = section.size("bytes_max", allowed).map(|found| found.value);
     let mut store = bytes_max.map_or_else(StoreConfig::default, StoreConfig::new);
@@ -187,8 +190,25 @@ fn store(section: Option<Section<'_>>) -> StoreConfig {
     if let Some(days) = section.days("journal_days", JOURNAL_DAYS_MAX) {
         store.journal_ms = days.value * DAY_MS;
     }
+    let when_unrecordable = when_unrecordable(&mut section);
     section.finish();
-    store
+    (store, when_unrecordable)
+}
+
+fn when_unrecordable(section: &mut Section<'_>) -> WhenUnrecordable {
+    let key = "when_unrecordable";
+    let Some(policy) = section.string(key) else { return WhenUnrecordable::default() };
+    match policy.value.as_str() {
+        "refuse" => WhenUnrecordable::Refuse,
+        "answer" => WhenUnrecordable::Answer,
+        other => {
+            let message = format!("'{}' is '{other}'", section.called(key));
+            let remedy = "use \"refuse\" (callers get an error) or \"answer\" (callers get the \
+                          decision and are told that it is not recorded)";
+            section.wrong(policy.line, message, remedy);
+            WhenUnrecordable::default()
+        }
+    }
 }
 
 fn when_full(section: &mut Section<'_>, key: &'static str) -> WhenFull {

@@ -41,6 +41,7 @@ impl Page {
 fn render(app: &App) -> String {
     let mut page = Page::default();
     decisions(&mut page, app);
+    unrecorded(&mut page, app);
     stages(&mut page, app);
     store(&mut page, app);
     link(&mut page, app);
@@ -67,6 +68,18 @@ fn decisions(page: &mut Page, app: &App) {
             page.value("decisions_total", &labels, count);
         }
     }
+}
+
+fn unrecorded(page: &mut Page, app: &App) {
+    let help = "Decisions told without a record, by task.";
+    page.head("decisions_unrecorded_total", "counter", help);
+    for (task, counts) in app.pipeline.metrics().tasks() {
+        let labels = format!("{{task=\"{task}\"}}");
+        page.value("decisions_unrecorded_total", &labels, counts.unrecorded);
+    }
+    let untold = app.pipeline.gap().map_or(0, |gap| gap.decisions);
+    let help = "Decisions without a record that the hub is to be told of.";
+    page.single("decisions_unrecorded_untold", "gauge", help, untold);
 }
 
 fn stages(page: &mut Page, app: &App) {

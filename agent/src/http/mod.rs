@@ -11,6 +11,7 @@ mod listener;
 mod metrics;
 mod openapi;
 mod origin;
+mod queue;
 mod status;
 mod tasks;
 mod types;
@@ -18,7 +19,7 @@ mod types;
 pub use error::{ApiError, ErrorBody, ErrorEnvelope};
 pub use escalations::WAIT_MAX;
 pub use listener::{CONNECTIONS_MAX, Limited, SILENCE};
-pub use status::{LinkBody, StatusBody, StoreBody, StreamBody, TaskBody};
+pub use status::{LinkBody, StatusBody, StoreBody, StreamBody, TaskBody, UnrecordedBody};
 pub use tasks::{BATCH_ITEMS_MAX, BODY_BYTES_MAX, BODY_READ};
 pub use types::{AnswerBody, FieldBody, ItemBody, MechanismBody, ReplyBody, Status, TicketBody};
 
@@ -45,6 +46,9 @@ pub fn router(app: App) -> Router {
     Router::new()
         .route("/v1/tasks/{task}", post(tasks::decide))
         .route("/v1/escalations/{ticket}", get(escalations::show))
+        .route("/v1/queue", get(queue::show))
+        .route("/v1/queue/{stream}", get(queue::records))
+        .route("/v1/outcomes/{outcome}", get(queue::outcome))
         .route("/v1/status", get(status::show))
         .route("/healthz", get(status::health))
         .route("/metrics", get(metrics::show))

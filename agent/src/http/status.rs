@@ -1,8 +1,9 @@
 //! `GET /v1/status` and `GET /healthz`.
 
 use super::App;
+use crate::config::WhenUnrecordable;
 use crate::metrics::{Counts, Summary};
-use crate::pipeline::{Backing, Task};
+use crate::pipeline::{Backing, Gap, Task};
 use crate::service::memory;
 use crate::store::{StoreStatus, StreamStatus};
 use axum::Json;
@@ -38,6 +39,9 @@ pub struct StatusBody {
     pub times: BTreeMap<String, Summary>,
     /// The store.
     pub store: StoreBody,
+    /// Decisions told without a record.
+    #[serde(default)]
+    pub unrecorded: UnrecordedBody,
     /// The link to the hub; absent without one.
     pub link: Option<LinkBody>,
     /// What a person should look at.
@@ -93,6 +97,17 @@ pub struct StreamBody {
     pub end: u64,
 }
 
+/// Decisions told without a record.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct UnrecordedBody {
+    /// Whether callers are answered while nothing can be recorded.
+    pub answers: bool,
+    /// How many there were since the start.
+    pub decisions: u64,
+    /// Those that the hub is to be told of, once something can be recorded.
+    pub untold: Option<Gap>,
+}
+
 /// The link to the hub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LinkBody {
@@ -133,6 +148,11 @@ impl StatusBody {
         let memory = memory::of_this_process();
         let store = pipeline.store().status();
         let counts = pipeline.metrics().tasks();
+        let unrecorded = UnrecordedBody {
+            answers: pipeline.when_unrecordable() == WhenUnrecordable::Answer,
+            decisions: counts.values().map(|counts| counts.unrecorded).sum(),
+            untold: pipeline.gap(),
+        };
         let tasks = pipeline.tasks().iter().map(|(name, task)| {
             let counts = counts.get(name).copied().unwrap_or_default();
             (name.to_string(), TaskBody::of(task, counts))
@@ -151,6 +171,7 @@ impl StatusBody {
             tasks: tasks.collect(),
             times: times.map(|(name, stage)| (name.to_owned(), stage.summary())).into(),
             store: StoreBody::from(&store),
+            unrecorded,
             link: overview.link().map(|link| LinkBody::from(&link)),
             faults: overview.faults.to_vec(),
         }

@@ -6,12 +6,13 @@ use super::types::{ItemBody, ReplyBody};
 use crate::pipeline::{DecideError, Pace, Pipeline};
 use axum::Json;
 use axum::body::{Body, HttpBody};
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use landfall_agent_core::request::Request;
 use landfall_wire::id::TaskName;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
@@ -31,6 +32,11 @@ pub const BATCH_ITEMS_MAX: usize = 256;
 /// How long a body may take to arrive; on loopback it takes milliseconds.
 pub const BODY_READ: Duration = Duration::from_secs(10);
 
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    record: Option<String>,
+}
+
 /// One item's reply in a batch.
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -42,8 +48,12 @@ enum ItemReply {
 pub(super) async fn decide(
     State(app): State<App>,
     Path(task): Path<String>,
+    query: Result<Query<Asked>, QueryRejection>,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let Query(Asked { record }) =
+        query.map_err(|error| ApiError::bad_request("invalid-query", error.body_text()))?;
+    let desk = Desk { pipeline: app.pipeline.clone(), on_record: is_required(record)? };
     let task = app.pipeline.task_named(&task)?;
     let bytes = read(body).await?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
@@ -52,10 +62,10 @@ pub(super) async fn decide(
             .remedy("send JSON in UTF-8")
     })?;
     if text.trim_start().starts_with('[') {
-        batch(&app.pipeline, &task, text).await
+        batch(&desk, &task, text).await
     } else {
         let item = parse_item(text)?;
-        let reply = decide_item(&app.pipeline, &task, item, Pace::Urgent).await?;
+        let reply = desk.decide(&task, item, Pace::Urgent).await?;
         Ok(Json(reply).into_response())
     }
 }
@@ -105,19 +115,43 @@ fn json_error(error: &serde_json::Error) -> ApiError {
         .remedy("send {\"text\": \"…\"}")
 }
 
-async fn decide_item(
-    pipeline: &Pipeline,
-    task: &TaskName,
-    item: ItemBody,
-    pace: Pace,
-) -> Result<ReplyBody, DecideError> {
-    let ItemBody { text, id, meta } = item;
-    let request = Request { task: task.clone(), text: text.clone(), caller_id: id.clone(), meta };
-    let decided = pipeline.decide(request, pace).await?;
-    Ok(ReplyBody::new(task, id, &text, &decided))
+fn is_required(record: Option<String>) -> Result<bool, ApiError> {
+    match record.as_deref() {
+        None => Ok(false),
+        Some("required") => Ok(true),
+        Some(other) => Err(ApiError::bad_request("invalid-query", format!("record '{other}'"))
+            .remedy("leave it out, or give record=required to get no decision without a record")),
+    }
 }
 
-async fn batch(pipeline: &Pipeline, task: &TaskName, text: &str) -> Result<Response, ApiError> {
+/// Decides as the caller asked for it.
+#[derive(Clone)]
+struct Desk {
+    pipeline: Pipeline,
+    /// No decision without a record.
+    on_record: bool,
+}
+
+impl Desk {
+    async fn decide(
+        &self,
+        task: &TaskName,
+        item: ItemBody,
+        pace: Pace,
+    ) -> Result<ReplyBody, DecideError> {
+        let ItemBody { text, id, meta } = item;
+        let (task_name, caller_id) = (task.clone(), id.clone());
+        let request = Request { task: task_name, text: text.clone(), caller_id, meta };
+        let decided = if self.on_record {
+            self.pipeline.decide_on_record(request, pace).await?
+        } else {
+            self.pipeline.decide(request, pace).await?
+        };
+        Ok(ReplyBody::new(task, id, &text, &decided))
+    }
+}
+
+async fn batch(desk: &Desk, task: &TaskName, text: &str) -> Result<Response, ApiError> {
     let items: Vec<serde_json::Value> =
         serde_json::from_str(text).map_err(|error| json_error(&error))?;
     if items.len() > BATCH_ITEMS_MAX {
@@ -128,7 +162,7 @@ async fn batch(pipeline: &Pipeline, task: &TaskName, text: &str) -> Result<Respo
     }
     // All at once, so that they share group commits; the model's queue paces them.
     let decisions: Vec<JoinHandle<Result<ReplyBody, ApiError>>> =
-        items.into_iter().map(|item| spawn(pipeline, task, item)).collect();
+        items.into_iter().map(|item| spawn(desk, task, item)).collect();
     let mut replies = Vec::with_capacity(decisions.len());
     for decision in decisions {
         let reply = decision.await.unwrap_or_else(|_| Err(DecideError::Panicked.into()));
@@ -141,17 +175,17 @@ async fn batch(pipeline: &Pipeline, task: &TaskName, text: &str) -> Result<Respo
 }
 
 fn spawn(
-    pipeline: &Pipeline,
+    desk: &Desk,
     task: &TaskName,
     item: serde_json::Value,
 ) -> JoinHandle<Result<ReplyBody, ApiError>> {
-    let (pipeline, task) = (pipeline.clone(), task.clone());
+    let (desk, task) = (desk.clone(), task.clone());
     tokio::spawn(async move {
         let item = serde_json::from_value(item).map_err(|error| {
             ApiError::unprocessable("invalid-request", error.to_string())
                 .remedy("each item is {\"text\": \"…\"}, with \"id\" and \"meta\" if you like")
         })?;
-        Ok(decide_item(&pipeline, &task, item, Pace::Bulk).await?)
+        Ok(desk.decide(&task, item, Pace::Bulk).await?)
     })
 }
 

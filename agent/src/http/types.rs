@@ -1,6 +1,6 @@
 //! The JSON of requests and replies. The command line prints and reads the same.
 
-use crate::pipeline::Decided;
+use crate::pipeline::{Decided, Recording};
 use landfall_agent_core::reply;
 use landfall_wire::id::TaskName;
 use landfall_wire::record::{Decision, Field};
@@ -115,8 +115,14 @@ pub struct ReplyBody {
     /// Fields that the first reply had and this repeated one lacks, for want of room.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub fields_left_out: u32,
-    /// The record: epoch and number in the outcome stream.
-    pub outcome: String,
+    /// Whether the decision is on record, durably.
+    pub recorded: bool,
+    /// Why it is not; whoever needs the record, or an answer of the hub, asks again later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unrecorded: Option<String>,
+    /// The record: epoch and number in the outcome stream; missing if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
     /// Intake to decision in milliseconds, when it was first decided.
     pub decide_ms: f64,
     /// Whether this repeats an earlier reply to the same id.
@@ -144,7 +150,13 @@ pub struct TicketBody {
 impl ReplyBody {
     /// Writes down a decision on `text`.
     pub fn new(task: &TaskName, id: Option<String>, text: &str, decided: &Decided) -> ReplyBody {
-        let Decided { reply, outcome: (epoch, seq), ticket, took, repeated } = decided;
+        let Decided { reply, record, took, repeated } = decided;
+        let (outcome, ticket, unrecorded) = match record {
+            Recording::Durable { outcome: (epoch, seq), ticket } => {
+                (Some(format!("{epoch}-{seq}")), *ticket, None)
+            }
+            Recording::None(error) => (None, None, Some(error.to_string())),
+        };
         let status = match reply.status() {
             reply::Status::Answered => Status::Answered,
             reply::Status::Escalated => Status::Escalated,
@@ -172,7 +184,9 @@ impl ReplyBody {
                 windows: read.windows,
             }),
             fields_left_out: reply.fields_left_out(),
-            outcome: format!("{epoch}-{seq}"),
+            recorded: unrecorded.is_none(),
+            unrecorded,
+            outcome,
             decide_ms: (took.as_secs_f64() * 1e6).round() / 1e3,
             repeated: *repeated,
         }

@@ -141,7 +141,7 @@ impl Inner {
 }
 
 /// As the record has it.
-fn recorded(read: &landfall_models::Read) -> Read {
+pub(super) fn recorded(read: &landfall_models::Read) -> Read {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Read {
         words: count(read.words),

@@ -1,7 +1,8 @@
 //! The decision path: guard, rules, model, decision, redaction, record, reply.
 //!
 //! Invariants:
-//! * the caller hears of a decision only after the store has made it durable;
+//! * the caller hears of a decision only after the store has made it durable, or, where the site
+//!   asks for that, is told that it is not recorded; such decisions are counted for the hub;
 //! * the same caller's id and text are decided once, however often and however concurrently
 //!   they come; every other time the kept reply is returned;
 //! * a decision that has begun is finished, even if its caller hangs up;
@@ -16,11 +17,15 @@ mod judge;
 mod masking;
 mod models;
 mod pool;
+mod replay;
+mod unrecorded;
 
 pub use masking::{Masker, Masking};
 pub use models::{Backing, Fault, Models};
 pub use pool::{Busy, QUEUE_MAX, QUEUE_WAIT, WORKERS};
+pub use unrecorded::Gap;
 
+use crate::config::WhenUnrecordable;
 use crate::metrics::Metrics;
 use crate::stamp::{short_digest, wall_ms};
 use crate::store::{CallerKey, Committed, Kept, Recall, Store, StoreError};
@@ -32,9 +37,11 @@ use landfall_wire::id::{Epoch, ShortDigest, TaskName, Ticket};
 use landfall_wire::record::Mechanism;
 use pool::Pool;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+use unrecorded::Unrecorded;
 
 /// A task and what stands behind it.
 #[derive(Debug)]
@@ -65,6 +72,8 @@ struct Inner {
     tasks: BTreeMap<TaskName, Task>,
     config: ShortDigest,
     store: Store,
+    when_unrecordable: WhenUnrecordable,
+    unrecorded: Unrecorded,
     masking: Masking,
     /// Whether the hub was told that the model that masks does not work.
     masking_trouble: AtomicBool,
@@ -82,19 +91,47 @@ pub enum Pace {
     Bulk,
 }
 
-/// A durable decision.
+/// What a pipeline is made of.
+pub struct Parts<'a> {
+    /// The tasks.
+    pub tasks: Vec<Task>,
+    /// What masks beside the patterns.
+    pub masking: Masking,
+    /// Digest of the configuration.
+    pub config: ShortDigest,
+    /// Records decisions.
+    pub store: Store,
+    /// What becomes of those that it does not take.
+    pub when_unrecordable: WhenUnrecordable,
+    /// Where those are counted.
+    pub data_dir: &'a Path,
+}
+
+/// A decision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decided {
     /// What the caller is told.
     pub reply: Reply,
-    /// Epoch and position of the outcome.
-    pub outcome: (Epoch, u64),
-    /// The escalation, if there is one.
-    pub ticket: Option<Ticket>,
+    /// Its record.
+    pub record: Recording,
     /// From intake to decision, now or, if repeated, to finding it.
     pub took: Duration,
     /// Decided earlier, for the same id and text.
     pub repeated: bool,
+}
+
+/// The record of a decision.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Recording {
+    /// It is durable.
+    Durable {
+        /// Epoch and position of the outcome.
+        outcome: (Epoch, u64),
+        /// The escalation, if there is one.
+        ticket: Option<Ticket>,
+    },
+    /// There is none, because of this; [`WhenUnrecordable::Answer`] alone allows it.
+    None(StoreError),
 }
 
 /// Why nothing was decided and nothing recorded.
@@ -164,21 +201,25 @@ impl DecideError {
 }
 
 impl Pipeline {
-    /// Joins tasks and store, and starts the model workers.
+    /// Joins tasks and store, and starts the model workers. Needs a runtime.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(
-        tasks: Vec<Task>,
-        masking: Masking,
-        config: ShortDigest,
-        store: Store,
-    ) -> std::io::Result<Pipeline> {
-        let tasks = tasks.into_iter().map(|task| (task.policy.name().clone(), task)).collect();
-        let (flights, metrics) = (Flights::default(), Metrics::default());
-        let (pool, masking_trouble) = (Pool::start()?, AtomicBool::new(false));
-        let inner =
-            Inner { tasks, config, store, masking, masking_trouble, pool, flights, metrics };
+    pub fn start(parts: Parts<'_>) -> std::io::Result<Pipeline> {
+        let Parts { tasks, masking, config, store, when_unrecordable, data_dir } = parts;
+        let answers = when_unrecordable == WhenUnrecordable::Answer;
+        let inner = Inner {
+            tasks: tasks.into_iter().map(|task| (task.policy.name().clone(), task)).collect(),
+            config,
+            unrecorded: Unrecorded::open(data_dir, answers, store.clone()),
+            store,
+            when_unrecordable,
+            masking,
+            masking_trouble: AtomicBool::new(false),
+            pool: Pool::start()?,
+            flights: Flights::default(),
+            metrics: Metrics::default(),
+        };
         Ok(Pipeline { inner: Arc::new(inner) })
     }
 
@@ -197,6 +238,16 @@ impl Pipeline {
         &self.inner.store
     }
 
+    /// What becomes of decisions that cannot be recorded.
+    pub fn when_unrecordable(&self) -> WhenUnrecordable {
+        self.inner.when_unrecordable
+    }
+
+    /// Decisions without a record that the hub was not told of yet.
+    pub fn gap(&self) -> Option<Gap> {
+        self.inner.unrecorded.gap()
+    }
+
     /// The task of this name.
     ///
     /// # Errors
@@ -206,13 +257,36 @@ impl Pipeline {
         name.parse().ok().filter(known).ok_or_else(|| self.unknown(name))
     }
 
-    /// Decides one request, records it, and returns once that is durable.
+    /// Decides one request, records it, and returns once that is durable, or once it is known
+    /// that it cannot be, where the site asks for an answer all the same.
     ///
     /// # Errors
     /// [`DecideError`]: then nothing was recorded that the caller did not hear of before, save
     /// that a write whose outcome is unknown may have succeeded; a retry with the same id finds
-    /// out.
+    /// out. That holds for what is told without a record too.
     pub async fn decide(&self, request: Request, pace: Pace) -> Result<Decided, DecideError> {
+        self.begin(request, pace, self.inner.when_unrecordable).await
+    }
+
+    /// The same for who can wait: without a record there is no decision, whatever the site asks
+    /// for.
+    ///
+    /// # Errors
+    /// As [`Pipeline::decide`].
+    pub async fn decide_on_record(
+        &self,
+        request: Request,
+        pace: Pace,
+    ) -> Result<Decided, DecideError> {
+        self.begin(request, pace, WhenUnrecordable::Refuse).await
+    }
+
+    async fn begin(
+        &self,
+        request: Request,
+        pace: Pace,
+        unrecordable: WhenUnrecordable,
+    ) -> Result<Decided, DecideError> {
         let since = Instant::now();
         request.check()?;
         if !self.inner.tasks.contains_key(&request.task) {
@@ -221,7 +295,8 @@ impl Pipeline {
         let inner = Arc::clone(&self.inner);
         // A task of its own: when the caller hangs up, the flight must not end half-way and let
         // a retry decide the same request a second time.
-        let flight = tokio::spawn(async move { inner.decide(&request, pace, since).await });
+        let way = Way { pace, unrecordable, since };
+        let flight = tokio::spawn(async move { inner.decide(&request, way).await });
         flight.await.unwrap_or(Err(DecideError::Panicked))
     }
 
@@ -234,16 +309,30 @@ impl Pipeline {
     }
 }
 
+/// How one request is to be decided.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    pace: Pace,
+    unrecordable: WhenUnrecordable,
+    since: Instant,
+}
+
+impl Way {
+    /// Whether the caller is answered although the store does not take it now.
+    fn answers(&self, error: &StoreError) -> bool {
+        let passes = matches!(
+            error,
+            StoreError::Full { .. } | StoreError::DiskFull | StoreError::Closed { .. }
+        );
+        passes && self.unrecordable == WhenUnrecordable::Answer
+    }
+}
+
 impl Inner {
-    async fn decide(
-        &self,
-        request: &Request,
-        pace: Pace,
-        since: Instant,
-    ) -> Result<Decided, DecideError> {
+    async fn decide(&self, request: &Request, way: Way) -> Result<Decided, DecideError> {
         let task = &self.tasks[&request.task];
         let Some(caller_id) = &request.caller_id else {
-            return self.decide_new(task, request, None, pace, since).await;
+            return self.decide_new(task, request, None, way).await;
         };
         let key = CallerKey {
             task: request.task.clone(),
@@ -251,15 +340,22 @@ impl Inner {
             text_digest: short_digest(request.text.as_bytes()),
         };
         let _flight = self.flights.enter(&request.task, caller_id).await;
-        match self.store.recall(&key).map_err(DecideError::Store)? {
-            Recall::Unknown => self.decide_new(task, request, Some(key), pace, since).await,
-            Recall::Conflict => Err(DecideError::Conflict(caller_id.clone())),
-            Recall::Same(kept) => {
+        match self.store.recall(&key) {
+            Ok(Recall::Unknown) => self.decide_new(task, request, Some(key), way).await,
+            Ok(Recall::Conflict) => Err(DecideError::Conflict(caller_id.clone())),
+            Ok(Recall::Same(kept)) => {
                 let Kept { reply, epoch, outcome_seq, ticket } = *kept;
                 self.metrics.count(&request.task, |counts| counts.repeated += 1);
-                let took = since.elapsed();
-                Ok(Decided { reply, outcome: (epoch, outcome_seq), ticket, took, repeated: true })
+                let took = way.since.elapsed();
+                let record = Recording::Durable { outcome: (epoch, outcome_seq), ticket };
+                Ok(Decided { reply, record, took, repeated: true })
             }
+            // Whether it was decided before cannot be known now; whoever asks again later finds
+            // out.
+            Err(error) if way.answers(&error) => {
+                self.decide_new(task, request, Some(key), way).await
+            }
+            Err(error) => Err(DecideError::Store(error)),
         }
     }
 
@@ -268,11 +364,10 @@ impl Inner {
         task: &Task,
         request: &Request,
         key: Option<CallerKey>,
-        pace: Pace,
-        since: Instant,
+        way: Way,
     ) -> Result<Decided, DecideError> {
         let (judgement, masks) = self.judge(task, request).await?;
-        let took = since.elapsed();
+        let took = way.since.elapsed();
         self.metrics.stages.decide.record(took);
         let stamp = Stamp {
             at_ms: wall_ms(),
@@ -284,13 +379,17 @@ impl Inner {
         let reply = entry.reply.clone();
         let write = Instant::now();
         // Durable first; only then does the caller hear of it.
-        let committed = self.store.commit(entry, key, pace == Pace::Urgent).await;
-        let committed = committed.map_err(|error| match error {
-            StoreError::Conflict => {
-                DecideError::Conflict(request.caller_id.clone().unwrap_or_default())
+        let committed = match self.store.commit(entry, key, way.pace == Pace::Urgent).await {
+            Ok(committed) => committed,
+            Err(StoreError::Conflict) => {
+                let id = request.caller_id.clone().unwrap_or_default();
+                return Err(DecideError::Conflict(id));
             }
-            error => DecideError::Store(error),
-        })?;
+            Err(error) if way.answers(&error) => {
+                return Ok(self.without_record(request, reply, error, took));
+            }
+            Err(error) => return Err(DecideError::Store(error)),
+        };
         self.metrics.stages.commit.record(write.elapsed());
         let Committed { epoch, outcome_seq, ticket, repeated } = committed;
         let (reply, repeated) = match repeated {
@@ -298,7 +397,23 @@ impl Inner {
             None => (reply, false),
         };
         self.count(&request.task, &reply, repeated);
-        Ok(Decided { reply, outcome: (epoch, outcome_seq), ticket, took, repeated })
+        let record = Recording::Durable { outcome: (epoch, outcome_seq), ticket };
+        Ok(Decided { reply, record, took, repeated })
+    }
+
+    /// Counted first; only then does the caller hear of it.
+    fn without_record(
+        &self,
+        request: &Request,
+        reply: Reply,
+        error: StoreError,
+        took: Duration,
+    ) -> Decided {
+        let reply = reply.without_record(&error.to_string());
+        self.unrecorded.count();
+        self.count(&request.task, &reply, false);
+        self.metrics.count(&request.task, |counts| counts.unrecorded += 1);
+        Decided { reply, record: Recording::None(error), took, repeated: false }
     }
 
     fn count(&self, task: &TaskName, reply: &Reply, repeated: bool) {

@@ -96,6 +96,21 @@ impl Models {
         models
     }
 
+    /// Opens and checks one package, wherever it is, with the keys that are trusted anyway.
+    pub(super) fn load_one(dir: &Path, named: &config::Models) -> Models {
+        let trust = if named.packages.is_empty() {
+            package::shipped_trust()
+        } else {
+            Trust::load(&named.trust)
+        };
+        let mut models = Models::default();
+        match trust {
+            Ok(trust) => models.try_add(dir, &trust),
+            Err(error) => models.fault(whole(&error), error.remedy()),
+        }
+        models
+    }
+
     fn try_add(&mut self, dir: &Path, trust: &Trust) {
         if let Err((message, remedy)) = self.add(dir, trust) {
             self.fault(message, &remedy);

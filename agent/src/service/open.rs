@@ -2,7 +2,7 @@
 
 use super::memory;
 use crate::config::{Config, ConfigError};
-use crate::pipeline::{Masking, Models, Pipeline, Task};
+use crate::pipeline::{Masking, Models, Parts, Pipeline, Task};
 use crate::spool::SpoolError;
 use crate::store::{Store, StoreConfig, StoreError};
 use crate::sync::Identity;
@@ -103,7 +103,15 @@ pub fn open(config: Config) -> Result<Opened, StartError> {
     if let Masking::Missing(why) = &masking {
         faults.push(format!("what leaves is masked by patterns alone, because {why}"));
     }
-    let pipeline = Pipeline::start(tasks, masking, config.digest, store);
+    let parts = Parts {
+        tasks,
+        masking,
+        config: config.digest,
+        store,
+        when_unrecordable: config.when_unrecordable,
+        data_dir: &config.data_dir,
+    };
+    let pipeline = Pipeline::start(parts);
     let pipeline = pipeline.map_err(StartError::system("start the model's thread"))?;
     Ok(Opened { config, pipeline, faults })
 }

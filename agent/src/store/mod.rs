@@ -19,6 +19,7 @@
 //! to send it.
 
 mod ballast;
+mod copy;
 mod files;
 mod table;
 mod thread;
@@ -34,13 +35,16 @@ pub use landfall_agent_core::store::{
     StreamStatus, TicketState, TicketStatus, WhenFull,
 };
 
+pub use self::copy::{StoreCopy, scratch_home};
+
 use self::files::{Files, file_error};
 use self::thread::Writer;
 use landfall_agent_core::session::Held;
 use landfall_agent_core::store::{Engine, Failed, Op, Reply, Shared, TableError};
 use landfall_agent_core::task::Entry;
+use landfall_wire::chain::ChainMark;
 use landfall_wire::frame::Position;
-use landfall_wire::id::{Epoch, Ticket};
+use landfall_wire::id::{Epoch, ShortDigest, TaskName, Ticket};
 use landfall_wire::record::{Answer, Event, StreamId};
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -122,6 +126,24 @@ impl Store {
         max: usize,
     ) -> Result<Vec<HeldOutcome>, StoreError> {
         self.looked(self.shared.outcomes(from, max))
+    }
+
+    /// The end of the hash chain over the outcomes of the present epoch.
+    pub fn chain_head(&self) -> Option<ChainMark> {
+        self.shared.chain_head()
+    }
+
+    /// Digest of the text that this id of a caller was used for, and the outcome; `None` if it is
+    /// not known (any more). Blocking, microseconds.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub fn asked(
+        &self,
+        task: TaskName,
+        caller_id: String,
+    ) -> Result<Option<(ShortDigest, OutcomeId)>, StoreError> {
+        self.looked(self.shared.asked(task, caller_id))
     }
 
     /// Queues an event for the hub, and resolves when it is durable.

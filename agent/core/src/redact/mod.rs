@@ -141,6 +141,12 @@ impl Redactor {
         if errors.is_empty() { Ok(Redactor { masks }) } else { Err(errors) }
     }
 
+    /// Whether something in `text` is a mask, or looks like one: a masked text without any is as
+    /// it was before.
+    pub fn has_masks(text: &str) -> bool {
+        masked_already(text).iter().any(|piece| piece.mask.is_some())
+    }
+
     /// Takes `text` apart.
     pub fn redact<'a>(&self, text: &'a str) -> Redacted<'a> {
         self.redact_with(text, &[])

@@ -102,6 +102,11 @@ impl Rule {
     pub fn action(&self) -> &Action {
         &self.action
     }
+
+    /// Keys of the metadata that it looks at.
+    pub fn meta_keys(&self) -> impl Iterator<Item = &str> {
+        self.condition.meta.keys().map(String::as_str)
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -34,6 +34,7 @@ mod generation;
 mod journal;
 mod keys;
 mod load;
+mod look;
 mod medium;
 mod meta;
 mod ops;
