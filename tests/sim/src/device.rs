@@ -188,6 +188,20 @@ impl World {
         }
     }
 
+    /// The process is killed, and the end of its file is gone when it starts again.
+    pub(crate) fn lose_tail(&mut self, device: usize) {
+        if self.devices[device].life.is_none() {
+            return;
+        }
+        self.end_life(device, "is killed, and its file is damaged");
+        if self.devices[device].disk.lock().lose_tail() {
+            self.happened(Fault::TailLost);
+            self.books[device].fate.damaged = true;
+            self.books[device].shake();
+        }
+        self.within(6_000, Event::Boot(device));
+    }
+
     /// The disk is put back to an older image, with the device switched off.
     pub(crate) fn put_back(&mut self, device: usize) {
         let unit = &self.devices[device];

@@ -15,6 +15,12 @@ const STALE_MAX: usize = 24;
 /// Commits that fit on a full disk once the ballast is given up.
 const BALLAST_COMMITS: u32 = 40;
 
+/// Commits that a damaged end of a file takes with it, at most.
+const TAIL_MAX: usize = 12;
+
+/// One in so many witnesses is written back before the next: a page may wait long.
+const WRITTEN_BACK: u64 = 8;
+
 /// Bytes of a stored value before its payload.
 const HEADER_BYTES: usize = 29;
 
@@ -30,6 +36,8 @@ struct File {
     /// What keys held before writes that are not synced. Empty unless a plant skips the sync.
     unsynced: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     stale: VecDeque<Vec<u8>>,
+    /// What keys held before the last commits, the newest last.
+    tail: VecDeque<Vec<(Vec<u8>, Option<Vec<u8>>)>>,
     damaged: Option<String>,
     /// Of all that was ever put.
     bytes: u64,
@@ -37,20 +45,36 @@ struct File {
 
 impl File {
     fn apply(&mut self, changes: Changes, synced: bool) {
+        let mut before = Vec::new();
         for (key, value) in changes.put {
             self.bytes += (key.len() + value.len()) as u64;
             let old = self.values.insert(key.clone(), value);
-            if !synced {
-                self.unsynced.push((key, old.clone()));
-            }
-            self.outdated(old);
+            before.push((key, old));
         }
         for key in changes.remove {
             let old = self.values.remove(&key);
-            if !synced {
-                self.unsynced.push((key, old.clone()));
+            before.push((key, old));
+        }
+        if !synced {
+            self.unsynced.extend(before.iter().cloned());
+        }
+        before.iter().for_each(|(_, old)| self.outdated(old.clone()));
+        self.tail.push_back(before);
+        if self.tail.len() > TAIL_MAX {
+            self.tail.pop_front();
+        }
+    }
+
+    /// The last commits are gone; their values are still there to be read, or not.
+    fn lose_tail(&mut self, commits: usize, readable: bool) {
+        for _ in 0..commits {
+            for (key, old) in self.tail.pop_back().into_iter().flatten().rev() {
+                let lost = match old {
+                    Some(value) => self.values.insert(key, value),
+                    None => self.values.remove(&key),
+                };
+                self.stale.extend(lost.filter(|_| readable));
             }
-            self.outdated(old);
         }
     }
 
@@ -84,17 +108,25 @@ pub(crate) struct DiskHabits {
     pub(crate) one_epoch: bool,
     /// A new generation takes the place of the oldest, finished or not.
     pub(crate) removes_early: bool,
+    /// Nobody asks the witness.
+    pub(crate) ignores_witness: bool,
 }
 
 /// The content of a disk, to be put back later.
 #[derive(Debug, Clone)]
-pub(crate) struct Image(BTreeMap<u64, File>);
+pub(crate) struct Image(BTreeMap<u64, File>, [Vec<u8>; 2]);
 
 #[derive(Debug)]
 pub(crate) struct DiskState {
     habits: DiskHabits,
     rng: Rng,
     files: BTreeMap<u64, File>,
+    /// What the store keeps beside its files, as the system would give it back, and as it is on
+    /// the disk.
+    witness: [Vec<u8>; 2],
+    witness_on_disk: [Vec<u8>; 2],
+    /// The place that was written last.
+    witness_at: usize,
     /// Effects until the power goes.
     fuse: Option<u64>,
     crashed: bool,
@@ -122,6 +154,9 @@ impl Disk {
             habits,
             rng,
             files: BTreeMap::new(),
+            witness: Default::default(),
+            witness_on_disk: Default::default(),
+            witness_at: 0,
             fuse: None,
             crashed: false,
             may_tear: false,
@@ -152,6 +187,8 @@ impl DiskState {
             if *left == 0 {
                 self.fuse = None;
                 self.crashed = true;
+                // Nobody synced it.
+                self.witness = self.witness_on_disk.clone();
             } else {
                 *left -= 1;
             }
@@ -182,11 +219,32 @@ impl DiskState {
     }
 
     pub(crate) fn image(&self) -> Image {
-        Image(self.files.clone())
+        Image(self.files.clone(), self.witness.clone())
     }
 
     pub(crate) fn restore(&mut self, image: &Image) {
         self.files = image.0.clone();
+        self.witness = image.1.clone();
+        self.write_witness_back();
+    }
+
+    fn write_witness_back(&mut self) {
+        self.witness_on_disk = self.witness.clone();
+    }
+
+    /// Takes the last commits out of the newest file, as if they had never been made.
+    pub(crate) fn lose_tail(&mut self) -> bool {
+        let readable = self.rng.permille(500);
+        let Some(file) = self.files.values().next_back() else { return false };
+        if file.tail.is_empty() || file.damaged.is_some() {
+            return false;
+        }
+        let commits = usize::try_from(self.rng.between(1, file.tail.len() as u64)).unwrap_or(1);
+        // The damage and the loss of the witness at once would leave nothing to show it.
+        self.write_witness_back();
+        let newest = self.files.values_mut().next_back().expect("it was there");
+        newest.lose_tail(commits, readable);
+        true
     }
 
     /// Damages values of one file; whoever reads it next finds out.
@@ -422,6 +480,28 @@ impl Medium for Disk {
         if disk.ballast {
             (disk.ballast, disk.room) = (false, BALLAST_COMMITS);
         }
+    }
+
+    fn tip(&mut self, _number: u64) -> Vec<u8> {
+        // Opening a simulated file discards nothing.
+        Vec::new()
+    }
+
+    fn keep_witness(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut disk = self.lock();
+        disk.effect()?;
+        disk.witness_at = 1 - disk.witness_at;
+        let at = disk.witness_at;
+        disk.witness[at] = bytes.to_vec();
+        if disk.rng.below(WRITTEN_BACK) == 0 {
+            disk.write_witness_back();
+        }
+        Ok(())
+    }
+
+    fn witnesses(&mut self) -> Vec<Vec<u8>> {
+        let disk = self.lock();
+        if disk.habits.ignores_witness { Vec::new() } else { disk.witness.to_vec() }
     }
 
     fn epoch(&mut self) -> Result<Epoch, StoreError> {

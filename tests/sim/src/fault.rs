@@ -44,6 +44,7 @@ faults! {
     DiskFull "disk-full" "The disk under a device's store is full for a while.",
     WriteError "write-error" "A write of a device fails, and is there or not.",
     BitRot "bit-rot" "Stored values of a device are damaged.",
+    TailLost "tail-lost" "The last writes of a device's file are gone without a trace, while it is down.",
     ImageRestored "image-restored" "A device's disk is put back to an older image.",
     DeviceClock "device-clock" "The wall clock of a device steps, forward or back.",
     HubClock "hub-clock" "The wall clock of the hub steps, forward or back.",

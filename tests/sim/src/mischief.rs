@@ -55,6 +55,7 @@ impl World {
                     self.books[device].shake();
                 }
             }
+            Fault::TailLost => self.lose_tail(device),
             Fault::ImageRestored => self.put_back(device),
             Fault::DeviceClock => {
                 let step = self.clock_step();

@@ -16,7 +16,7 @@ const REQUESTS_MAX: u64 = 150;
 pub(crate) const RETRY_WINDOW: u64 = 30;
 
 /// What goes wrong by itself, from time to time; the others follow from these or from traffic.
-const MISCHIEF: [Fault; 17] = [
+const MISCHIEF: [Fault; 18] = [
     Fault::LinkCut,
     Fault::HalfOpen,
     Fault::SubscriptionForgotten,
@@ -28,6 +28,7 @@ const MISCHIEF: [Fault; 17] = [
     Fault::DiskFull,
     Fault::WriteError,
     Fault::BitRot,
+    Fault::TailLost,
     Fault::ImageRestored,
     Fault::DeviceClock,
     Fault::HubClock,
@@ -77,6 +78,8 @@ impl Plan {
             escalations_when_full: policy(rng),
             generation_records_max: rng.between(4, 40),
             retry_window_outcomes: RETRY_WINDOW,
+            journal_bytes_max: *rng.pick(&[0, BYTES_MIN / 8, BYTES_MIN]).unwrap_or(&0),
+            journal_ms: rng.between(1_000, 60_000),
             ..StoreConfig::new(BYTES_MIN)
         };
         Plan {

@@ -38,11 +38,13 @@ pub enum Plant {
     OldCopyUnnoticed,
     /// The device forgets which requests it has answered.
     RetryForgotten,
+    /// The device takes its file for all there was, whatever its witness says.
+    WitnessIgnored,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 17] = [
+    pub const ALL: [Plant; 18] = [
         Plant::HubAcksBeforeCommit,
         Plant::DeviceAcksBeforeWrite,
         Plant::SyncSkipped,
@@ -60,6 +62,7 @@ impl Plant {
         Plant::OldImageUnnoticed,
         Plant::OldCopyUnnoticed,
         Plant::RetryForgotten,
+        Plant::WitnessIgnored,
     ];
 
     /// Its name on the command line.
@@ -82,6 +85,7 @@ impl Plant {
             Plant::OldImageUnnoticed => "old-image-unnoticed",
             Plant::OldCopyUnnoticed => "old-copy-unnoticed",
             Plant::RetryForgotten => "retry-forgotten",
+            Plant::WitnessIgnored => "witness-ignored",
         }
     }
 

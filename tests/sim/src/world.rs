@@ -141,6 +141,7 @@ impl World {
             forgets_losses: plant == Some(Plant::LossForgotten),
             one_epoch: plant == Some(Plant::EpochReused),
             removes_early: plant == Some(Plant::RemovedTooEarly),
+            ignores_witness: plant == Some(Plant::WitnessIgnored),
         };
         let devices = (0..plan.devices)
             .map(|_| Device::new(Disk::new(habits, Rng::new(rng.next()))))

@@ -51,11 +51,12 @@ planted! {
     the_mark_is_not_contiguous MarkNotContiguous [GapsRecorded],
     a_gap_is_forgotten GapForgotten [GapsRecorded],
     a_loss_record_is_forgotten LossForgotten [ToldIsKept],
-    records_are_removed_too_early RemovedTooEarly [TicketEndsOnce, ToldIsKept, LossHasCause],
+    records_are_removed_too_early RemovedTooEarly [TicketEndsOnce, ToldIsKept, LossHasCause, Drains],
     a_subscription_is_not_renewed NotResubscribed [Drains],
     a_question_is_answered_twice AnsweredTwice [TicketEndsOnce],
     a_stall_is_not_noticed NoResend [Drains],
     an_old_image_goes_unnoticed OldImageUnnoticed [ToldIsKept, AnswerFitsQuestion, Drains],
     an_old_copy_goes_unnoticed OldCopyUnnoticed [Drains, DeliveredIsThere],
     a_retry_is_decided_again RetryForgotten [AppliedOnce],
+    a_witness_is_ignored WitnessIgnored [ToldIsKept, NumberUsedOnce, TicketEndsOnce],
 }

@@ -1,9 +1,6 @@
 //! Damage to the files of a store, while the agent is down: it must start, save what can be
-//! read, tell the hub what it could not, and go on.
-//!
-//! What the table shows as lost without a record is what lay after the damage in the last
-//! segment of sled's log, or was cut off: sled opens such a file as if that had never been
-//! written, and the store has no second witness.
+//! read, tell the hub what it could not, and go on. What a caller was told is at the hub, or on
+//! record there as lost.
 
 use super::{Rig, Row, Stage, Verdict};
 use crate::moments::Moments;
@@ -30,7 +27,7 @@ pub(super) enum Damage {
 /// Damages a store `times` times, each time with records that the hub does not have.
 pub(super) fn damage(stage: &mut Stage<'_>, times: usize, damage: Damage) -> Result<Row> {
     let mut rig = Rig::start(stage.executable)?;
-    let (mut account, mut silent) = (super::Account::default(), 0);
+    let mut account = super::Account::default();
     for time in 0..times {
         rig.device.link.cut();
         rig.device.start()?;
@@ -51,7 +48,6 @@ pub(super) fn damage(stage: &mut Stage<'_>, times: usize, damage: Damage) -> Res
         let before = account.lost.len();
         account = rig.settle().with_context(|| done.clone())?;
         if account.lost.len() > before {
-            silent += 1;
             (stage.progress)(&format!("{} lost in silence", account.lost.len() - before));
         }
     }
@@ -65,15 +61,12 @@ pub(super) fn damage(stage: &mut Stage<'_>, times: usize, damage: Damage) -> Res
         lost: account.lost.len(),
         on_record: account.on_record,
         doubled: account.doubled.len(),
-        note: format!(
-            "starts and goes on every time; {} stores set aside, {silent} times a loss not on record",
-            account.replaced
-        ),
+        note: format!("starts and goes on every time; {} stores set aside", account.replaced),
         verdict: Verdict::Damaged,
     })
 }
 
-/// The files of all generations, the databases first.
+/// The files of all generations, the databases first, and the witness.
 fn files(data: &Path) -> Result<Vec<PathBuf>> {
     let (mut databases, mut others) = (Vec::new(), Vec::new());
     for generation in fs::read_dir(data.join("q")).context("the store has no generations")? {
@@ -86,6 +79,7 @@ fn files(data: &Path) -> Result<Vec<PathBuf>> {
             }
         }
     }
+    others.push(data.join("witness"));
     databases.sort();
     others.sort();
     databases.extend(others);

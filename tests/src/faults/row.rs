@@ -30,8 +30,7 @@ pub struct Row {
 pub enum Verdict {
     /// Nothing told is lost or doubled.
     Whole,
-    /// Nothing is doubled, and it goes on. What is lost should be on record, and is but for what
-    /// sled takes for the torn end of its log: of that nobody can say that it was there.
+    /// Nothing is doubled, and it goes on; whatever is lost is on record.
     Damaged,
     /// Something must be lost: it shows that the fault is one.
     Control,
@@ -42,7 +41,7 @@ impl Row {
     pub fn is_as_it_should(&self) -> bool {
         match self.verdict {
             Verdict::Whole => self.lost + self.on_record + self.doubled == 0,
-            Verdict::Damaged => self.doubled == 0,
+            Verdict::Damaged => self.lost + self.doubled == 0,
             Verdict::Control => self.lost > 0,
         }
     }
@@ -81,7 +80,8 @@ mod tests {
     fn each_verdict_allows_what_it_says() {
         assert!(row(0, 0, 0, Verdict::Whole).is_as_it_should());
         assert!(!row(0, 1, 0, Verdict::Whole).is_as_it_should());
-        assert!(row(1, 1, 0, Verdict::Damaged).is_as_it_should());
+        assert!(row(0, 1, 0, Verdict::Damaged).is_as_it_should());
+        assert!(!row(1, 1, 0, Verdict::Damaged).is_as_it_should());
         assert!(!row(0, 0, 1, Verdict::Damaged).is_as_it_should());
         assert!(row(1, 0, 0, Verdict::Control).is_as_it_should());
         assert!(!row(0, 0, 0, Verdict::Control).is_as_it_should(), "it proves nothing");

@@ -329,12 +329,7 @@ impl Session {
             (Phase::Greeting { since_ms }, Frame::Welcome(welcome)) => {
                 self.welcome(now_ms, since_ms, &welcome, effects);
             }
-            (Phase::Online, Frame::Ack(mark)) => {
-                if let Some(up) = self.ups.iter_mut().find(|up| up.is(mark.stream, mark.epoch)) {
-                    let released = up.acked(now_ms, mark.next);
-                    persist_acked(mark, &released, effects);
-                }
-            }
+            (Phase::Online, Frame::Ack(mark)) => self.acked(now_ms, mark, effects),
             (Phase::Online, Frame::Batch(batch)) => self.batch(&batch, effects),
             // From before the welcome: the hub sends it again after it.
             (Phase::Greeting { .. }, Frame::Ack(_) | Frame::Batch(_)) => {}
@@ -343,6 +338,19 @@ impl Session {
                 self.welcome(now_ms, now_ms, &welcome, effects);
             }
             (_, Frame::Hello(_)) => self.close(Closing::Protocol("a hello from the hub"), effects),
+        }
+    }
+
+    fn acked(&mut self, now_ms: u64, mark: Position, effects: &mut Effects) {
+        let up = self.ups.iter_mut().find(|up| up.is(mark.stream, mark.epoch));
+        let Some(up) = up else { return };
+        if up.has_sent(mark.next) {
+            let released = up.acked(now_ms, mark.next);
+            persist_acked(mark, &released, effects);
+        } else {
+            // The welcome that the sender began with was older than this. It proves nothing now,
+            // but a new greeting tells where the hub stands.
+            self.greet(now_ms, effects);
         }
     }
 

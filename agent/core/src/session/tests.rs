@@ -569,6 +569,24 @@ fn a_stream_that_the_store_ended_earlier_is_left_and_not_asked_for_for_ever() {
 }
 
 #[test]
+fn an_acknowledgement_beyond_what_was_sent_is_no_proof_but_a_reason_to_ask() {
+    // The welcome came late, from before the hub had what it acknowledges now.
+    let mut session = online(&[held(StreamId::Outcome, 20)]);
+    session.step(6, Event::Sent { end: 3, bytes: 30 });
+    let mark = Position { stream: StreamId::Outcome, epoch: NEW, next: 19 };
+    let effects = session.step(7, Event::Frame(Frame::Ack(mark)));
+    assert_eq!(effects.persist, []);
+    assert!(matches!(effects.send[..], [Send::Frame(Frame::Hello(_))]), "{effects:?}");
+    // Once, whatever else is on its way.
+    assert_eq!(session.step(8, Event::Frame(Frame::Ack(mark))), Effects::default());
+    let answers = Position { stream: StreamId::Answer, epoch: HUB, next: 0 };
+    let welcome = Frame::Welcome(Welcome { at_ms: 0, marks: vec![mark], answers });
+    let effects = session.step(9, Event::Frame(welcome));
+    assert!(effects.persist.contains(&Persist::Acked(mark)), "{effects:?}");
+    assert!(matches!(effects.send[..], [Send::Range(Wanted { first: 19, .. })]), "{effects:?}");
+}
+
+#[test]
 fn a_hole_behind_what_is_shed_meanwhile_is_jumped() {
     let mut session = online(&[held(StreamId::Outcome, 6)]);
     session.step(6, Event::Sent { end: 3, bytes: 30 });

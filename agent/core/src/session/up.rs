@@ -91,6 +91,11 @@ impl Up {
         self.jump();
     }
 
+    /// Whether records up to there went out, or could not, since the hub told where it stands.
+    pub(super) fn has_sent(&self, mark: u64) -> bool {
+        self.sender.cursor().is_none_or(|cursor| mark <= cursor.max(self.sender.mark()))
+    }
+
     pub(super) fn acked(&mut self, now_ms: u64, mark: u64) -> Range<u64> {
         let released = self.sender.acked(now_ms, mark);
         self.jump();

@@ -59,17 +59,17 @@ impl Engine {
     }
 
     /// Whether the hub has all of the oldest generation, and it is kept neither for retries nor
-    /// for audit. Where room is needed, it is kept for nothing.
+    /// for audit: the store's limit counts for more than both, a full disk for more than audit.
     fn is_oldest_over(&self) -> bool {
         let (state, config) = (self.shared.state(), &self.shared.config);
         let [oldest, .., _] = &state.generations[..] else { return false };
         if !oldest.is_finished(&state.meta) {
             return false;
         }
-        let needed = state.health != Health::Writable || state.full(config).is_some();
         let age = state.meta.outcomes.saturating_sub(oldest.outcomes);
         let for_retries = age < config.retry_window_outcomes;
-        needed || !(for_retries || self.is_journal(&state, oldest))
+        let for_audit = state.health == Health::Writable && self.is_journal(&state, oldest);
+        state.full(config).is_some() || !(for_retries || for_audit)
     }
 
     /// Whether the oldest generation is within the limits of what is kept for audit.

@@ -173,6 +173,11 @@ impl Sender {
         self.acked
     }
 
+    /// The next record to send; `None` while offline.
+    pub fn cursor(&self) -> Option<u64> {
+        self.cursor
+    }
+
     /// Records durable here and not yet committed there.
     pub fn backlog(&self) -> u64 {
         self.durable - self.acked.max(self.floor).min(self.durable)
