@@ -63,3 +63,38 @@ fn read_fully(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> 
     }
     Ok(read)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::table::SledTable;
+    use landfall_agent_core::store::{Changes, Table};
+
+    fn holds(bytes: &[u8], number: u32) -> bool {
+        let wanted = format!("value {number:06}!");
+        bytes.windows(wanted.len()).any(|window| window == wanted.as_bytes())
+    }
+
+    #[test]
+    fn what_was_written_last_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("1");
+        let table = SledTable::open(&dir).unwrap();
+        for first in (0..1500_u32).step_by(20) {
+            let put = (first..first + 20).map(|number| {
+                let value = format!("value {number:06}!").repeat(200).into_bytes();
+                (number.to_be_bytes().to_vec(), value)
+            });
+            table.commit(Changes { put: put.collect(), remove: Vec::new() }).unwrap();
+        }
+        drop(table);
+        let tip = read(&dir.join("db")).unwrap();
+        assert!(std::fs::metadata(dir.join("db")).unwrap().len() > 2 * tip.len() as u64);
+        assert!(tip.len() <= SEGMENTS_MAX * SEGMENT_BYTES);
+        for number in 1400..1500 {
+            assert!(holds(&tip, number), "{number}");
+        }
+        assert!(!holds(&tip, 3), "not all of the file");
+        read(&dir.join("none")).unwrap_err();
+    }
+}

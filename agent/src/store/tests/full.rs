@@ -88,6 +88,45 @@ fn dropping_the_oldest_keeps_escalations_and_tells_of_the_loss() {
     assert_eq!(store.ticket(ticket.unwrap()).unwrap().unwrap().state, TicketState::Queued);
 }
 
+#[test]
+fn escalations_are_dropped_where_the_site_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (outcomes_when_full, escalations_when_full) = (WhenFull::DropOldest, WhenFull::DropOldest);
+    let store = open(&dir, StoreConfig { outcomes_when_full, escalations_when_full, ..small() });
+    runtime().block_on(store.commit(entry(0, Some(3600)), None, true)).unwrap();
+    let mut taken = 1;
+    while store.status().lost == 0 {
+        let (now, error) = fill(&store, taken, 2000);
+        assert!(error.is_none() && now < 200_000, "{now}: {error:?}");
+        taken = now;
+    }
+    let dropped = events(&store).into_iter().filter_map(|event| match event {
+        Record::Loss(loss) => Some((loss.stream, loss.first, loss.reason)),
+        _ => None,
+    });
+    let dropped: Vec<_> = dropped.collect();
+    assert!(dropped.contains(&(StreamId::Escalation, 0, LossReason::Shed)), "{dropped:?}");
+    assert!(dropped.contains(&(StreamId::Outcome, 0, LossReason::Shed)), "{dropped:?}");
+    assert_eq!(records(&store, stream(&store, StreamId::Escalation)), []);
+}
+
+#[test]
+fn the_space_of_a_backlog_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, small());
+    fill(&store, 0, 200_000);
+    let before = u64_of(&["du", "-sB1"], dir.path());
+    for of in [StreamId::Outcome, StreamId::Event].map(|of| stream(&store, of)) {
+        runtime().block_on(store.acked(mark(of, of.end))).unwrap();
+    }
+    wait_for("the files' removal", &store, |_| {
+        fs::read_dir(dir.path().join("q")).unwrap().count() == 1
+    });
+    let after = u64_of(&["du", "-sB1"], dir.path());
+    // What is left is the ballast and the generation that is written to.
+    assert!(after * 10 <= before * 7, "{before} bytes before, {after} after: {:?}", store.status());
+}
+
 fn u64_of(command: &[&str], path: &Path) -> u64 {
     let output = Command::new(command[0]).args(&command[1..]).arg(path).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

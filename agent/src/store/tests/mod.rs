@@ -13,7 +13,8 @@ use landfall_agent_core::judgement::{Answer as Given, Ruling};
 use landfall_agent_core::reply::Reply as CallerReply;
 use landfall_wire::id::{Confidence, ShortDigest};
 use landfall_wire::record::{
-    Decision, Escalation, EscalationReason, Mechanism, Outcome, Record, RedactedText, Verdict,
+    Decision, Escalation, EscalationReason, LossReason, Mechanism, Outcome, Record, RedactedText,
+    Verdict,
 };
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
