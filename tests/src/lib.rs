@@ -4,6 +4,7 @@
 //! * [`node`]: agent and hub as processes of this very executable.
 //! * [`site`]: a hub and its devices in one directory, set up as a technician would.
 //! * [`link`]: a link between them that counts bytes and can be cut.
+//! * [`mosquitto`]: a broker between them.
 //! * [`tunnel`]: a link between network namespaces that delays, loses and forgets.
 //! * [`client`], [`api`]: the HTTP interfaces as a program outside sees them.
 //! * [`caller`]: asks a device until it is told.
@@ -26,6 +27,7 @@ pub mod input;
 pub mod link;
 pub mod load;
 pub mod moments;
+pub mod mosquitto;
 pub mod node;
 pub mod results;
 pub mod site;

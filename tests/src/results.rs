@@ -18,6 +18,20 @@ pub fn replace(path: &Path, name: &str, text: &str) -> Result<()> {
     std::fs::write(path, after).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// What stands in the place of `name` now.
+///
+/// # Errors
+/// When the file cannot be read, or has no such place.
+pub fn read(path: &Path, name: &str) -> Result<String> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let (start, end) = marks(name);
+    let place = text.split_once(&start).and_then(|(_, rest)| rest.split_once(&end));
+    let (inside, _) =
+        place.with_context(|| format!("{} has no lines {start} and {end}", path.display()))?;
+    Ok(inside.trim().to_owned())
+}
+
 fn marks(name: &str) -> (String, String) {
     (format!("<!-- {name}: table -->"), format!("<!-- {name}: end -->"))
 }

@@ -6,6 +6,7 @@
 use crate::client::Client;
 use crate::faults::Orders;
 use crate::link::Link;
+use crate::mosquitto::Mosquitto;
 use crate::node::{Node, Role, Spec};
 use anyhow::{Context, Result, bail};
 use landfall_models::package::{SHIPPED_KEY, shipped_dirs};
@@ -23,7 +24,9 @@ pub struct Hub {
     executable: PathBuf,
     dir: PathBuf,
     node: Option<Node>,
-    /// Where devices connect.
+    /// The broker between it and its devices, if there is one.
+    broker: Option<Mosquitto>,
+    /// Where devices connect: to the hub, or to its broker.
     pub mqtt: SocketAddr,
     /// The page and the API.
     pub web: SocketAddr,
@@ -47,7 +50,28 @@ impl Hub {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let (executable, dir) = (executable.to_owned(), dir.to_owned());
         let mqtt = SocketAddr::from((address, 0));
-        let mut hub = Hub { executable, dir, node: None, mqtt, web: nowhere };
+        let mut hub = Hub { executable, dir, node: None, broker: None, mqtt, web: nowhere };
+        hub.restart()?;
+        Ok(hub)
+    }
+
+    /// The same, with its devices behind a Mosquitto that it configures.
+    ///
+    /// # Errors
+    /// When Mosquitto is not installed, or one of the two does not serve.
+    pub fn start_behind_broker(executable: &Path, dir: &Path) -> Result<Hub> {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (executable, dir) = (executable.to_owned(), dir.to_owned());
+        let mut hub =
+            Hub { executable, dir, node: None, broker: None, mqtt: nowhere, web: nowhere };
+        let files = hub.dir.join("data").join("mosquitto");
+        let broker = Mosquitto::start(&files, |address| {
+            let listen = address.to_string();
+            hub.command(&["broker-config", "mosquitto", "--listen", &listen]).map(drop)
+        })?;
+        hub.mqtt = broker.address();
+        hub.broker = Some(broker);
         hub.restart()?;
         Ok(hub)
     }
@@ -58,11 +82,12 @@ impl Hub {
     /// When it does not serve.
     pub fn restart(&mut self) -> Result<()> {
         drop(self.node.take());
-        let (listen, web) = (self.mqtt.to_string(), self.web.to_string());
+        let (mqtt, web) = (self.mqtt.to_string(), self.web.to_string());
         let name = self.mqtt.ip().to_string();
-        let spec = self.spec(&["run", "--listen", &listen, "--web", &web, "--name", &name]);
+        let met = if self.broker.is_some() { "--broker" } else { "--listen" };
+        let spec = self.spec(&["run", met, &mqtt, "--web", &web, "--name", &name]);
         let node = spec.start().context("the hub")?;
-        self.mqtt = node.address("mqtt")?;
+        self.mqtt = node.address(if self.broker.is_some() { "broker" } else { "mqtt" })?;
         self.web = node.address("web")?;
         self.node = Some(node);
         Ok(())
@@ -74,6 +99,14 @@ impl Hub {
     /// When the system refuses.
     pub fn kill(&mut self) -> Result<()> {
         self.node.take().map_or(Ok(()), Node::kill)
+    }
+
+    /// The broker between it and its devices.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn broker(&mut self) -> Result<&mut Mosquitto> {
+        self.broker.as_mut().context("a hub without a broker")
     }
 
     /// Runs one of the hub's commands to its end.

@@ -12,6 +12,7 @@ mod common;
 
 use common::moments;
 use landfall_tests::faults::{Fault, Row, Stage};
+use landfall_tests::mosquitto::Mosquitto;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -19,6 +20,10 @@ fn run(fault: Fault) {
     let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
     if fault.needs_root() && !is_root {
         println!("SKIPPED: {fault:?} needs root");
+        return;
+    }
+    if fault.needs_mosquitto() && !Mosquitto::is_installed() {
+        println!("SKIPPED: {fault:?} needs mosquitto (apt: mosquitto)");
         return;
     }
     let mut said = String::new();
@@ -62,6 +67,11 @@ fn a_hub_that_is_killed_loses_nothing_and_applies_nothing_twice() {
 #[test]
 fn agent_and_hub_killed_at_once_lose_nothing() {
     run(Fault::KillBoth);
+}
+
+#[test]
+fn a_broker_that_is_killed_between_agent_and_hub_loses_nothing() {
+    run(Fault::KillBroker);
 }
 
 #[test]

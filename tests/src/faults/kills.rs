@@ -1,4 +1,5 @@
-//! `kill -9` under load: of the agent, of the hub, and of both at the same moment.
+//! `kill -9` under load: of the agent, of the hub, of a broker between them, and of all at the
+//! same moment. A broker that was killed comes back without its sessions.
 
 use super::{Rig, Row, Stage, Verdict};
 use anyhow::Result;
@@ -15,6 +16,12 @@ pub(super) enum Victim {
     Agent,
     Hub,
     Both,
+    /// The broker between them.
+    Broker,
+    /// The hub, whose devices are behind a broker and do not see it go.
+    HubBehindBroker,
+    /// All three.
+    All,
 }
 
 impl Victim {
@@ -23,37 +30,64 @@ impl Victim {
             Victim::Agent => "agent",
             Victim::Hub => "hub",
             Victim::Both => "agent and hub at once",
+            Victim::Broker => "Mosquitto between them",
+            Victim::HubBehindBroker => "hub behind Mosquitto",
+            Victim::All => "agent, Mosquitto and hub at once",
         }
+    }
+
+    fn has_broker(self) -> bool {
+        matches!(self, Victim::Broker | Victim::HubBehindBroker | Victim::All)
+    }
+
+    fn is_agent(self) -> bool {
+        matches!(self, Victim::Agent | Victim::Both | Victim::All)
+    }
+
+    fn is_hub(self) -> bool {
+        matches!(self, Victim::Hub | Victim::Both | Victim::HubBehindBroker | Victim::All)
+    }
+
+    fn is_broker(self) -> bool {
+        matches!(self, Victim::Broker | Victim::All)
     }
 }
 
 /// Kills it `times` times.
 pub(super) fn kills(stage: &mut Stage<'_>, times: usize, victim: Victim) -> Result<Row> {
-    let mut rig = Rig::start(stage.executable)?;
+    let mut rig = match victim.has_broker() {
+        true => Rig::behind_broker(stage.executable)?,
+        false => Rig::start(stage.executable)?,
+    };
     rig.device.start()?;
     let load = rig.load(CALLERS)?;
     for time in 0..times {
         (stage.progress)(&format!("kill of the {} {}/{times}", victim.name(), time + 1));
-        if victim == Victim::Hub {
+        if victim.is_agent() {
+            load.wait_for(stage.moments.pick(1..TOLD_MAX))?;
+        } else {
             // Only what arrives shows that the device is connected again.
             rig.wait_for_outcomes(rig.outcomes()? + stage.moments.pick(1..TOLD_MAX) as u64)?;
-        } else {
-            load.wait_for(stage.moments.pick(1..TOLD_MAX))?;
         }
-        if victim != Victim::Agent {
+        if victim.is_broker() {
+            rig.hub.broker()?.kill()?;
+        }
+        if victim.is_hub() {
             rig.hub.kill()?;
         }
-        if victim != Victim::Hub {
+        if victim.is_agent() {
             rig.device.kill()?;
-        }
-        if victim == Victim::Hub {
+        } else {
             load.wait_for(stage.moments.pick(1..TOLD_MAX / 2))?;
         }
-        if victim != Victim::Agent {
+        if victim.is_broker() {
+            rig.hub.broker()?.restart()?;
+        }
+        if victim.is_hub() {
             rig.hub.restart()?;
             rig.device.link.retarget(rig.hub.mqtt);
         }
-        if victim != Victim::Hub {
+        if victim.is_agent() {
             rig.device.start()?;
         }
     }

@@ -26,7 +26,7 @@ mod row;
 pub use bare::become_writer;
 pub use orders::{Cut, Orders, Taken, VARIABLE};
 pub use rig::{Account, Rig};
-pub use row::{Row, Verdict, table};
+pub use row::{Row, Verdict, table, updated};
 
 use crate::moments::Moments;
 use anyhow::Result;
@@ -50,6 +50,8 @@ pub enum Fault {
     KillHub,
     /// Both are killed at the same moment.
     KillBoth,
+    /// A Mosquitto between them is killed, the hub behind it, and all at once; needs mosquitto.
+    KillBroker,
     /// The hub is away for as long as a million outcomes take.
     Backlog,
     /// The link is slow, loses packets, is cut, forgets connections; needs root.
@@ -70,6 +72,11 @@ impl Fault {
     /// Whether only root can do it.
     pub fn needs_root(self) -> bool {
         matches!(self, Fault::Disk | Fault::Links)
+    }
+
+    /// Whether it takes a Mosquitto that is installed.
+    pub fn needs_mosquitto(self) -> bool {
+        self == Fault::KillBroker
     }
 
     /// Runs it: few times, or many.
@@ -97,6 +104,11 @@ impl Fault {
             Fault::KillHub => Ok(vec![kills::kills(stage, times(50, 500), Victim::Hub)?]),
             Fault::Backlog => Ok(vec![backlog::backlog(stage, times(4_000, 1_000_000))?]),
             Fault::Links => links::links(stage, long),
+            Fault::KillBroker => Ok(vec![
+                kills::kills(stage, times(50, 500), Victim::Broker)?,
+                kills::kills(stage, times(20, 500), Victim::HubBehindBroker)?,
+                kills::kills(stage, times(10, 100), Victim::All)?,
+            ]),
             Fault::KillBoth => Ok(vec![kills::kills(stage, times(10, 100), Victim::Both)?]),
         }
     }

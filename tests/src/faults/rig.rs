@@ -100,6 +100,16 @@ impl Rig {
         })
     }
 
+    /// The same with a Mosquitto between the hub and the device.
+    ///
+    /// # Errors
+    /// When something cannot be started or written.
+    pub fn behind_broker(executable: &Path) -> Result<Rig> {
+        let dir = new_dir()?;
+        let hub = Hub::start_behind_broker(executable, &dir.path().join("hub"))?;
+        Rig::of(dir, hub, |_| {})
+    }
+
     fn of(dir: TempDir, hub: Hub, change: impl FnOnce(&mut DeviceConfig)) -> Result<Rig> {
         let mut config = Rig::config(&dir)?;
         change(&mut config);

@@ -47,6 +47,9 @@ impl Row {
     }
 }
 
+/// Lines above the rows of a table.
+const HEAD_LINES: usize = 2;
+
 /// Rows as Markdown.
 pub fn table(rows: &[Row]) -> String {
     let mut text = String::from(
@@ -65,6 +68,21 @@ pub fn table(rows: &[Row]) -> String {
         );
     }
     text
+}
+
+/// A table of an earlier run with these rows in the place of those of the same faults; faults that
+/// it does not have come last.
+pub fn updated(table_before: &str, rows: &[Row]) -> String {
+    let new = table(rows);
+    let mut new: Vec<&str> = new.lines().skip(HEAD_LINES).collect();
+    let same = |a: &str, b: &str| a.split('|').nth(1) == b.split('|').nth(1);
+    let mut lines: Vec<&str> = Vec::new();
+    for line in table_before.lines() {
+        let at = new.iter().position(|new| same(new, line));
+        lines.push(at.map_or(line, |at| new.remove(at)));
+    }
+    lines.extend(new);
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -92,5 +110,19 @@ mod tests {
         let text = table(&[row(0, 0, 0, Verdict::Whole)]);
         assert!(text.contains("| a fault | 3 | 40 | 0 | 0 | 0 | a note |"), "{text}");
         assert!(table(&[row(1, 0, 0, Verdict::Whole)]).contains("NOT AS"));
+    }
+
+    #[test]
+    fn a_run_of_some_faults_keeps_the_rows_of_the_others() {
+        let named = |fault: &str, times| {
+            let fault = fault.to_owned();
+            Row { fault, times, ..row(0, 0, 0, Verdict::Whole) }
+        };
+        let before = table(&[named("one", 1), named("two", 1)]);
+        let after = updated(&before, &[named("two", 9), named("three", 9)]);
+        assert_eq!(
+            after.trim(),
+            table(&[named("one", 1), named("two", 9), named("three", 9)]).trim()
+        );
     }
 }

@@ -40,17 +40,27 @@ pub(crate) struct Site {
 impl Site {
     /// With a hub and these devices, enrolled and running.
     pub(crate) fn start(names: &[&str]) -> Site {
-        let mut site = Site::without_devices();
+        Site::without_devices().with(names)
+    }
+
+    fn with(mut self, names: &[&str]) -> Site {
         for name in names {
-            let mut device = site.enroll(name);
+            let mut device = self.enroll(name);
             device.start().unwrap();
-            site.devices.push(device);
+            self.devices.push(device);
         }
-        site
+        self
+    }
+
+    /// The same, with a Mosquitto between the hub and the devices.
+    pub(crate) fn behind_broker(names: &[&str]) -> Site {
+        let dir = new_dir();
+        let hub = Hub::start_behind_broker(executable(), &dir.path().join("hub")).unwrap();
+        Site { hub, devices: Vec::new(), dir }.with(names)
     }
 
     pub(crate) fn without_devices() -> Site {
-        let dir = tempfile::Builder::new().prefix("landfall-test-").tempdir().unwrap();
+        let dir = new_dir();
         let hub = Hub::start(executable(), &dir.path().join("hub")).unwrap();
         Site { hub, devices: Vec::new(), dir }
     }
@@ -97,6 +107,10 @@ impl Site {
         assert_eq!(ledger.at_hub, ledger.recorded, "seed {seed}: {ledger:?}");
         assert_eq!(self.stats().losses, 0, "seed {seed}");
     }
+}
+
+fn new_dir() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("landfall-test-").tempdir().unwrap()
 }
 
 /// One request that must be decided.

@@ -12,6 +12,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Name of the table in the results.
+const PLACE: &str = "landfall-break";
+
 /// Breaks the real agent and the real hub, and holds what callers were told against what the
 /// hub has. Everything is in temporary directories and on free ports.
 ///
@@ -28,7 +31,7 @@ struct Args {
     /// Repeats the random moments of an earlier run.
     #[arg(long)]
     seed: Option<u64>,
-    /// Replace the table in this file, such as tests/RESULTS.md.
+    /// Replace the table in this file, such as tests/RESULTS.md; with --only, those faults' rows.
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
     /// Print the rows as JSON on standard output; progress goes to standard error.
@@ -65,7 +68,11 @@ fn run(args: &Args) -> Result<bool> {
         rows.extend(fault.run(&mut stage, args.long)?);
     }
     if let Some(path) = &args.results {
-        results::replace(path, "landfall-break", &faults::table(&rows))?;
+        let table = match args.only.is_empty() {
+            true => faults::table(&rows),
+            false => faults::updated(&results::read(path, PLACE)?, &rows),
+        };
+        results::replace(path, PLACE, &table)?;
     }
     let text = match args.json {
         true => serde_json::to_string_pretty(&rows).context("the rows as JSON")?,
