@@ -511,7 +511,7 @@ mod tests {
         changed = outcomes.clone();
         changed[9].record = record(77);
         assert_eq!(check(known(3, head), &changed).findings, altered(9), "the store's own end");
-        changed = outcomes.clone();
+        changed = outcomes;
         changed[6].record = b"rubbish".to_vec();
         let report = check(known(3, head), &changed);
         assert_eq!(report.findings, [Finding::Unreadable { seq: 6 }, Finding::Altered { seq: 6 }]);

@@ -53,7 +53,7 @@ pub(super) async fn decide(
 ) -> Result<Response, ApiError> {
     let Query(Asked { record }) =
         query.map_err(|error| ApiError::bad_request("invalid-query", error.body_text()))?;
-    let desk = Desk { pipeline: app.pipeline.clone(), on_record: is_required(record)? };
+    let desk = Desk { pipeline: app.pipeline.clone(), on_record: is_required(record.as_deref())? };
     let task = app.pipeline.task_named(&task)?;
     let bytes = read(body).await?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
@@ -115,8 +115,8 @@ fn json_error(error: &serde_json::Error) -> ApiError {
         .remedy("send {\"text\": \"…\"}")
 }
 
-fn is_required(record: Option<String>) -> Result<bool, ApiError> {
-    match record.as_deref() {
+fn is_required(record: Option<&str>) -> Result<bool, ApiError> {
+    match record {
         None => Ok(false),
         Some("required") => Ok(true),
         Some(other) => Err(ApiError::bad_request("invalid-query", format!("record '{other}'"))
