@@ -30,14 +30,17 @@ const LOSS: u8 = 4;
 /// The key of the store's positions.
 const META: &[u8] = b"m";
 
+/// A key and what it held before a write.
+type Before = (Vec<u8>, Option<Vec<u8>>);
+
 #[derive(Debug, Clone, Default)]
 struct File {
     values: BTreeMap<Vec<u8>, Vec<u8>>,
     /// What keys held before writes that are not synced. Empty unless a plant skips the sync.
-    unsynced: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    unsynced: Vec<Before>,
     stale: VecDeque<Vec<u8>>,
     /// What keys held before the last commits, the newest last.
-    tail: VecDeque<Vec<(Vec<u8>, Option<Vec<u8>>)>>,
+    tail: VecDeque<Vec<Before>>,
     damaged: Option<String>,
     /// Of all that was ever put.
     bytes: u64,

@@ -1,8 +1,10 @@
 //! What the hub has is kept for audit: within its bytes, its days, and the store's limit.
 
 use super::*;
+use landfall_agent_core::store::BALLAST_BYTES;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-const DAY: u64 = landfall_agent_core::store::DAY_MS;
+const DAY: u64 = DAY_MS;
 
 fn engine(dir: &TempDir, config: StoreConfig) -> Engine {
     Engine::open(Box::new(Files::new(dir.path(), None)), config, 0).unwrap().0
@@ -71,10 +73,10 @@ fn what_the_hub_has_is_kept_within_its_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let sealed = |engine: &Engine| {
         let status = engine.shared().status();
-        status.bytes - landfall_agent_core::store::BALLAST_BYTES
+        status.bytes - BALLAST_BYTES
     };
     let other = tempfile::tempdir().unwrap();
-    let mut unlimited = self::engine(&other, config(1 << 30, DAY));
+    let mut unlimited = engine(&other, config(1 << 30, DAY));
     write(&mut unlimited, 0, 8);
     let all = sealed(&unlimited);
     let mut engine = engine(&dir, config(all / 2, DAY));
@@ -151,7 +153,7 @@ fn what_is_kept_and_what_waits_is_read_in_the_order_in_which_it_was_written() {
 
 #[test]
 fn a_full_disk_takes_what_is_only_kept() {
-    let Some(disk) = super::full::SmallDisk::mount(28 << 20) else {
+    let Some(disk) = full::SmallDisk::mount(28 << 20) else {
         println!("skipped: mounting a tmpfs needs root");
         return;
     };
@@ -164,7 +166,7 @@ fn a_full_disk_takes_what_is_only_kept() {
     let files = Files::new(disk.path(), None);
     let (mut engine, _) = Engine::open(Box::new(files), config, 0).unwrap();
     let mut taken = 0;
-    let refused = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let refused = Arc::new(AtomicUsize::new(0));
     // More than the disk holds; the hub has nearly everything at every moment.
     while taken < 30_000 {
         let commit = |number| {
@@ -175,7 +177,7 @@ fn a_full_disk_takes_what_is_only_kept() {
                 urgent: true,
                 reply: Box::new(move |result| {
                     if result.is_err() {
-                        refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        refused.fetch_add(1, Ordering::Relaxed);
                     }
                 }),
             }
@@ -187,7 +189,7 @@ fn a_full_disk_takes_what_is_only_kept() {
             engine.process(0, vec![Op::Acked { mark: mark(of, of.end), reply }]);
         }
     }
-    let refused = refused.load(std::sync::atomic::Ordering::Relaxed);
+    let refused = refused.load(Ordering::Relaxed);
     let status = engine.shared().status();
     assert!(refused < 64 * 8, "{refused} of {taken} refused: {status:?}");
     assert_eq!(status.refusing, None, "{status:?}");
