@@ -52,8 +52,9 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 use tokio::sync::{Semaphore, oneshot, watch};
 
-/// Most requests that wait for the writer; more wait to be taken. Four full commits.
-const WAITING_MAX: usize = 256;
+/// Most requests that wait for the writer; more wait to be taken. Two full commits: one is
+/// written while the next gathers.
+const WAITING_MAX: usize = 1024;
 
 /// A handle to the open store; clones share it. When the last is dropped, what waits is
 /// written and the store is closed; [`Store::close`] waits for that.

@@ -1,7 +1,9 @@
 //! The one thread that writes: it gathers requests into groups, and lets the engine of
 //! `landfall-agent-core` commit and answer them.
 
-use landfall_agent_core::store::{Engine, GROUP_RECORDS_MAX, GROUP_WAIT, News, Op, Reply};
+use landfall_agent_core::store::{
+    Engine, GROUP_RECORDS_ENOUGH, GROUP_RECORDS_MAX, GROUP_WAIT, News, Op, Reply,
+};
 use std::fs::File;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -79,7 +81,8 @@ fn gather(first: Op, ops: &Receiver<Op>) -> Vec<Op> {
     let mut group = vec![first];
     while group.len() < GROUP_RECORDS_MAX {
         let left = until.saturating_duration_since(Instant::now());
-        let Ok(op) = ops.recv_timeout(if urgent { Duration::ZERO } else { left }) else { break };
+        let go = urgent || group.len() >= GROUP_RECORDS_ENOUGH;
+        let Ok(op) = ops.recv_timeout(if go { Duration::ZERO } else { left }) else { break };
         urgent |= op.is_urgent();
         group.push(op);
     }

@@ -3,9 +3,13 @@
 use landfall_wire::id::DeviceId;
 use std::time::Duration;
 
-/// Most records written in one durable commit. Write amplification of sled is 56x at one
-/// record a commit and 13x at 512; 64 keeps a commit small and most of the gain.
-pub const GROUP_RECORDS_MAX: usize = 64;
+/// Most records written in one durable commit. Write amplification of sled is 56x at one record a
+/// commit and 13x at 512, and every commit waits for the disk once.
+pub const GROUP_RECORDS_MAX: usize = 512;
+
+/// So many records wait for no more company: most of the gain is there. What waits already still
+/// joins them.
+pub const GROUP_RECORDS_ENOUGH: usize = 64;
 
 /// How long a record that nobody waits for may wait for company.
 pub const GROUP_WAIT: Duration = Duration::from_millis(50);
