@@ -148,7 +148,11 @@ impl Tunnel {
     /// When the kernel does not have it.
     pub fn control(&self, name: &str) -> Result<()> {
         // A route's own choice, as on a real device: no setting of the whole machine.
-        let set = || ip(&["route", "change", NETWORK, "dev", DEVICE, "congctl", name]);
+        let set = || {
+            ip(&["route", "change", NETWORK, "dev", DEVICE, "congctl", name]).with_context(|| {
+                format!("no congestion control '{name}' here\nremedy: modprobe tcp_{name}, or choose another")
+            })
+        };
         self.near.run(set)?;
         self.far.run(set)
     }
@@ -177,8 +181,9 @@ impl Tunnel {
     /// When the address cannot be set.
     pub fn move_far(&self, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
         self.far(|| {
-            ip(&["addr", "add", &format!("{to}/24"), "dev", DEVICE])?;
-            ip(&["addr", "del", &format!("{from}/24"), "dev", DEVICE])
+            // In this order: with the first address of a network go all that came after it.
+            ip(&["addr", "del", &format!("{from}/24"), "dev", DEVICE])?;
+            ip(&["addr", "add", &format!("{to}/24"), "dev", DEVICE])
         })
     }
 

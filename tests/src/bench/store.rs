@@ -56,26 +56,42 @@ impl Rates {
     }
 }
 
-/// The results as Markdown.
-pub fn text(all: &[Rates]) -> String {
-    let mut text = format!("On {}.\n\n", machine());
+/// What was measured on one disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Disk {
+    /// Milliseconds that each flush took longer than the disk's own.
+    pub extra_ms: u64,
+    /// A rate for each size of batch.
+    pub rates: Vec<Rates>,
+}
+
+/// The results as Markdown, a table for each disk.
+pub fn text(disks: &[Disk]) -> String {
+    let mut text = format!("On {}.\n", machine());
     let [raw, sqlite, store] = NAMES;
-    let _infallible = writeln!(
-        text,
-        "| records a batch | {raw} | {sqlite} | {store} | **store / raw** | SQLite / raw | store / SQLite |\n\
-         |---|---|---|---|---|---|---|"
-    );
-    for Rates { batch, rounds } in all {
+    for Disk { extra_ms, rates } in disks {
+        let disk = match extra_ms {
+            0 => "This disk as it is".to_owned(),
+            more => format!("The same disk with flushes that take {more} ms longer"),
+        };
         let _infallible = writeln!(
             text,
-            "| {batch} | {} | {} | {} | **{:.2}** | {:.2} | {:.2} |",
-            rate(rounds.rate(RAW)),
-            rate(rounds.rate(SQLITE)),
-            rate(rounds.rate(STORE)),
-            rounds.ratio(STORE, RAW),
-            rounds.ratio(SQLITE, RAW),
-            rounds.ratio(STORE, SQLITE),
+            "\n{disk}, records a second:\n\n\
+             | batch | {raw} | {sqlite} | {store} | **store / raw** | SQLite / raw | store / SQLite |\n\
+             |---|---|---|---|---|---|---|"
         );
+        for Rates { batch, rounds } in rates {
+            let _infallible = writeln!(
+                text,
+                "| {batch} | {} | {} | {} | **{:.2}** | {:.2} | {:.2} |",
+                rate(rounds.rate(RAW)),
+                rate(rounds.rate(SQLITE)),
+                rate(rounds.rate(STORE)),
+                rounds.ratio(STORE, RAW),
+                rounds.ratio(SQLITE, RAW),
+                rounds.ratio(STORE, SQLITE),
+            );
+        }
     }
     text
 }
@@ -220,13 +236,13 @@ impl Contenders {
     fn commit(&mut self, records: &Records, start: usize, batch: usize) -> Result<Duration> {
         let entries: Vec<Entry> =
             Records::batch(start, batch).map(|at| records.entries[at].clone()).collect();
-        // A single caller is in a hurry; many come in a batch, which waits until it is whole.
-        let urgent = batch == 1;
         let began = Instant::now();
         self.runtime.block_on(async {
             let mut waiting = JoinSet::new();
-            for entry in entries {
+            for (at, entry) in entries.into_iter().enumerate() {
                 let store = self.store.clone();
+                // With the last one the batch is whole, and need not wait for company.
+                let urgent = at + 1 == batch;
                 waiting.spawn(async move { store.commit(entry, None, urgent).await });
             }
             while let Some(done) = waiting.join_next().await {

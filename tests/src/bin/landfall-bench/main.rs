@@ -1,5 +1,7 @@
 //! Measures the real agent and hub beside something known; also the agent and hub that it starts.
 
+mod flush;
+
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use landfall_tests::bench::{catchup, ingest, store};
@@ -44,6 +46,10 @@ struct StoreArgs {
     /// Where the files are made: what is measured is this disk.
     #[arg(long, default_value = ".", value_name = "DIR")]
     disk: PathBuf,
+    /// Milliseconds that every flush takes longer than this disk's, as on a flash card; a table
+    /// for each.
+    #[arg(long, value_delimiter = ',', default_value = "0,5")]
+    flush_ms: Vec<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -110,7 +116,16 @@ fn run(cli: &Cli) -> Result<()> {
 fn measure_store(args: &StoreArgs, progress: &dyn Fn(&str)) -> Result<String> {
     let turn = Duration::from_millis(args.turn_ms);
     let effort = store::Effort { rounds: args.rounds, turn };
-    Ok(store::text(&store::run(&args.disk, effort, progress)?))
+    let mut disks = Vec::new();
+    for extra_ms in &args.flush_ms {
+        progress(&format!("each flush {extra_ms} ms longer than this disk's"));
+        flush::slow_down(*extra_ms);
+        disks.push(store::Disk {
+            extra_ms: *extra_ms,
+            rates: store::run(&args.disk, effort, progress)?,
+        });
+    }
+    Ok(store::text(&disks))
 }
 
 fn measure_ingest(args: &IngestArgs, executable: &Path, progress: &dyn Fn(&str)) -> Result<String> {
