@@ -69,8 +69,8 @@ impl From<MosquittoError> for Failure {
         match error {
             MosquittoError::ChangedByHand(_) => Failure::new(
                 message,
-                "move the changes to a file of your own (Mosquitto has include_dir), or pass \
-                 --force to overwrite them; nothing was written",
+                "keep a copy of the changes, pass --force to overwrite them, and make them again; \
+                 nothing was written",
             ),
             MosquittoError::Unnameable(_) => {
                 Failure::usage(message, "choose a directory with a plain name")
