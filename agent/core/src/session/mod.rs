@@ -344,13 +344,13 @@ impl Session {
     fn acked(&mut self, now_ms: u64, mark: Position, effects: &mut Effects) {
         let up = self.ups.iter_mut().find(|up| up.is(mark.stream, mark.epoch));
         let Some(up) = up else { return };
-        if up.has_sent(mark.next) {
+        if up.is_behind(mark.next) {
+            // The welcome that it began with was older than this. It proves nothing now, but a new
+            // greeting tells where the hub stands.
+            self.greet(now_ms, effects);
+        } else {
             let released = up.acked(now_ms, mark.next);
             persist_acked(mark, &released, effects);
-        } else {
-            // The welcome that the sender began with was older than this. It proves nothing now,
-            // but a new greeting tells where the hub stands.
-            self.greet(now_ms, effects);
         }
     }
 

@@ -583,6 +583,8 @@ fn an_acknowledgement_beyond_what_was_sent_is_no_proof_but_a_reason_to_ask() {
     let welcome = Frame::Welcome(Welcome { at_ms: 0, marks: vec![mark], answers });
     let effects = session.step(9, Event::Frame(welcome));
     assert!(effects.persist.contains(&Persist::Acked(mark)), "{effects:?}");
+    // What was being read meanwhile is of the time before.
+    let effects = session.step(10, Event::Sent { end: 6, bytes: 30 });
     assert!(matches!(effects.send[..], [Send::Range(Wanted { first: 19, .. })]), "{effects:?}");
 }
 

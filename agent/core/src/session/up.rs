@@ -91,9 +91,10 @@ impl Up {
         self.jump();
     }
 
-    /// Whether records up to there went out, or could not, since the hub told where it stands.
-    pub(super) fn has_sent(&self, mark: u64) -> bool {
-        self.sender.cursor().is_none_or(|cursor| mark <= cursor.max(self.sender.mark()))
+    /// Whether records up to there may have gone out, but not since the hub told where it stands.
+    pub(super) fn is_behind(&self, mark: u64) -> bool {
+        let sent = self.sender.cursor().is_none_or(|cursor| mark <= cursor);
+        !sent && mark <= self.held.end
     }
 
     pub(super) fn acked(&mut self, now_ms: u64, mark: u64) -> Range<u64> {
