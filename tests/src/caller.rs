@@ -28,6 +28,8 @@ pub struct Caller {
     pub stop: Arc<AtomicBool>,
     /// Attempts that failed and were repeated.
     pub repeated: Arc<AtomicU64>,
+    /// Of these, answered without a record.
+    pub unrecorded: Arc<AtomicU64>,
 }
 
 /// What came of asking.
@@ -48,7 +50,11 @@ impl Caller {
         let start = Instant::now();
         let mut pause = RETRY_MIN;
         loop {
-            let why = match judge(self.address.client().post(&path, body)) {
+            let response = self.address.client().post(&path, body);
+            if response.as_ref().is_ok_and(is_unrecorded) {
+                self.unrecorded.fetch_add(1, Ordering::Relaxed);
+            }
+            let why = match judge(response) {
                 Ok(asked) => return asked,
                 Err(why) => why,
             };
@@ -62,9 +68,17 @@ impl Caller {
     }
 }
 
+/// A decision without a record: this caller wants one, and asks again.
+fn is_unrecorded(response: &Response) -> bool {
+    response.is_success() && response.body["recorded"] == false
+}
+
 /// What a response settles; the error says why to try again.
 fn judge(response: Result<Response>) -> Result<Asked, String> {
     let response = response.map_err(|error| format!("{error:#}"))?;
+    if is_unrecorded(&response) {
+        return Err(format!("not recorded: {}", response.body["unrecorded"]));
+    }
     if response.is_success() {
         let reply = serde_json::from_value(response.body);
         return Ok(reply.map_or_else(|error| Asked::GaveUp(error.to_string()), Asked::Told));
@@ -92,6 +106,7 @@ mod tests {
         assert!(matches!(judged(200, json!({})), Ok(Asked::GaveUp(_))), "not a reply");
         assert!(matches!(judged(409, Value::Null), Ok(Asked::Rejected(_))));
         assert!(judged(503, Value::Null).is_err());
+        assert!(judged(200, json!({ "recorded": false })).is_err());
         assert!(judged(408, Value::Null).is_err());
         assert!(judge(Err(anyhow::anyhow!("refused"))).is_err());
     }

@@ -28,6 +28,7 @@ pub struct Load {
     told: Arc<Mutex<Told>>,
     finish: Arc<AtomicBool>,
     repeated: Arc<AtomicU64>,
+    unrecorded: Arc<AtomicU64>,
     callers: Vec<JoinHandle<Result<()>>>,
 }
 
@@ -38,8 +39,13 @@ impl Load {
     /// When the sample of texts is malformed, which a test excludes.
     pub fn start(devices: &[Device], callers: usize, tag: &str) -> Result<Load> {
         let day = Arc::new(Day::sample()?);
-        let (told, finish, repeated) = (Arc::default(), Arc::default(), Arc::default());
-        let mut load = Load { told, finish, repeated, callers: Vec::new() };
+        let mut load = Load {
+            told: Arc::default(),
+            finish: Arc::default(),
+            repeated: Arc::default(),
+            unrecorded: Arc::default(),
+            callers: Vec::new(),
+        };
         for device in devices {
             for number in 0..callers {
                 let asking = Asking {
@@ -48,6 +54,7 @@ impl Load {
                         task: TASK,
                         stop: Arc::default(),
                         repeated: Arc::clone(&load.repeated),
+                        unrecorded: Arc::clone(&load.unrecorded),
                     },
                     device: device.name.clone(),
                     prefix: format!("{tag}-{number}"),
@@ -94,6 +101,11 @@ impl Load {
             failed if failed >= wanted => ControlFlow::Break(()),
             failed => ControlFlow::Continue(failed),
         })
+    }
+
+    /// The count of decisions that were told without a record.
+    pub fn unrecorded(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.unrecorded)
     }
 
     /// Lets every caller finish its request and returns what was told.

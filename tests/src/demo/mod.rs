@@ -177,6 +177,7 @@ impl Demo {
                 task: TASK,
                 stop: Arc::clone(&self.stop),
                 repeated: Arc::clone(&self.repeated),
+                unrecorded: Arc::default(),
             };
             let board = Arc::clone(&self.board);
             Feeder { caller, orders: orders.collect(), every, board }.start()

@@ -1,14 +1,19 @@
 //! Disks that fill up or turn read-only, under load and at the start, and are well again later.
-//! While they are not, callers are told that nothing was recorded; nobody restarts anything.
+//! While they are not, callers are told that nothing was recorded, with a decision or without, as
+//! the device is configured; nobody restarts anything.
 
 use super::{Rig, Row, Stage, Verdict};
 use crate::load::Load;
+use crate::wait;
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Callers at once.
 const CALLERS: usize = 4;
@@ -134,6 +139,93 @@ pub(super) fn read_only(stage: &mut Stage<'_>, times: usize) -> Result<Row> {
         rig.finish(load)?;
     }
     row("disk read-only under load, then writable", times, refused, &mut rig)
+}
+
+/// A device that decides all the same.
+const ANSWERS: &str = "\n[store]\nwhen_unrecordable = \"answer\"\n";
+
+/// Longest wait for the hub to hear of decisions without a record.
+const HEARD_WITHIN: Duration = Duration::from_secs(60);
+
+/// Fills the disk under load of a device that answers without a record.
+pub(super) fn full_answered(stage: &mut Stage<'_>, times: usize) -> Result<Row> {
+    let mut rig = Rig::with(stage.executable, ANSWERS)?;
+    let disk = SmallDisk::mount(&rig.device.data())?;
+    let outage = Outage { begin: &|| disk.fill(), end: &|| disk.free() };
+    let row = answered(stage, &mut rig, times, &outage)?;
+    // The disk is unmounted after the agent is gone.
+    rig.device.kill()?;
+    drop(disk);
+    Ok(Row { fault: "disk full under load, answered without a record".to_owned(), ..row })
+}
+
+/// The same with a disk that turns read-only, on which not even the count can be kept.
+pub(super) fn read_only_answered(stage: &mut Stage<'_>, times: usize) -> Result<Row> {
+    let mut rig = Rig::with(stage.executable, ANSWERS)?;
+    let orders = rig.shim(None)?;
+    let outage = Outage { begin: &|| orders.make_read_only(), end: &|| orders.make_writable() };
+    let row = answered(stage, &mut rig, times, &outage)?;
+    Ok(Row { fault: "disk read-only under load, answered without a record".to_owned(), ..row })
+}
+
+/// How the disk becomes unwell, and well again.
+struct Outage<'a> {
+    begin: &'a dyn Fn() -> Result<()>,
+    end: &'a dyn Fn() -> Result<()>,
+}
+
+/// Every decision that callers were told without a record is counted, and the hub hears of as
+/// many; with a record none is lost.
+fn answered(
+    stage: &mut Stage<'_>,
+    rig: &mut Rig,
+    times: usize,
+    outage: &Outage<'_>,
+) -> Result<Row> {
+    rig.device.start()?;
+    let mut told = 0;
+    for time in 0..times {
+        (stage.progress)(&format!("answered without a record {}/{times}", time + 1));
+        let load = rig.load(CALLERS)?;
+        load.wait_for(stage.moments.pick(1..TOLD_BETWEEN))?;
+        (outage.begin)()?;
+        load.wait_for_failures(FAILURES)?;
+        told += unsure(rig)?;
+        (outage.end)()?;
+        load.wait_for(TOLD_BETWEEN)?;
+        let unrecorded = load.unrecorded();
+        rig.finish(load)?;
+        told += unrecorded.load(Ordering::Relaxed);
+    }
+    wait::until("nothing to be told", HEARD_WITHIN, || match untold(rig) {
+        Ok(Value::Null) => ControlFlow::Break(()),
+        Ok(untold) => ControlFlow::Continue(untold.to_string()),
+        Err(error) => ControlFlow::Continue(format!("{error:#}")),
+    })?;
+    let row = row("", times, 0, rig)?;
+    let heard = rig.unrecorded()?;
+    ensure!(heard == told, "{told} decisions were told without a record, the hub heard of {heard}");
+    let note = format!("{told} decisions told without a record, and the hub was told of {heard}");
+    Ok(Row { note, ..row })
+}
+
+/// What is for the hub is refused with the reason, and has no ticket. Says how many decisions
+/// that were.
+fn unsure(rig: &Rig) -> Result<u64> {
+    let device = rig.device.address.client();
+    let path = format!("/v1/tasks/{}", crate::load::TASK);
+    let reply = device.post(&path, &json!({ "text": "strange hum in the gearbox" }))?.success()?;
+    let reason = reply["reason"].as_str().unwrap_or_default();
+    let is_refused = reply["status"] == "refused" && reply["recorded"] == false;
+    let says_so = reason.contains("the hub cannot be asked now");
+    ensure!(is_refused && says_so && reply.get("escalation").is_none(), "{reply}");
+    Ok(1)
+}
+
+/// Decisions that the hub has not been told of.
+fn untold(rig: &Rig) -> Result<Value> {
+    let status = rig.device.address.client().get("/v1/status")?.success()?;
+    Ok(status["unrecorded"]["untold"].clone())
 }
 
 /// While the disk is not well every caller is refused, and told that nothing was recorded; and

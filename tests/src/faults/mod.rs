@@ -98,6 +98,8 @@ impl Fault {
             Fault::Disk => {
                 let mut rows = disk::full(stage, times(2, 20))?;
                 rows.push(disk::read_only(stage, times(2, 20))?);
+                rows.push(disk::full_answered(stage, times(2, 20))?);
+                rows.push(disk::read_only_answered(stage, times(2, 20))?);
                 Ok(rows)
             }
             Fault::KillAgent => Ok(vec![kills::kills(stage, times(50, 500), Victim::Agent)?]),

@@ -208,6 +208,18 @@ impl Rig {
         self.account()
     }
 
+    /// Decisions without a record that the hub was told of.
+    ///
+    /// # Errors
+    /// When the hub does not answer.
+    pub fn unrecorded(&self) -> Result<u64> {
+        let path = format!("/api/v1/devices/{DEVICE}");
+        let device = self.hub.client().get(&path)?.success()?;
+        let events = device["events"].as_array().context("the hub's events")?;
+        let told = events.iter().filter(|event| event["kind"] == "unrecorded");
+        Ok(told.filter_map(|event| event["detail"]["decisions"].as_u64()).sum())
+    }
+
     /// Compares what callers were told with what the hub has now.
     ///
     /// # Errors
