@@ -10,7 +10,7 @@
 //! * [`caller`]: asks a device until it is told.
 //! * [`load`]: callers that ask one thing after the other.
 //! * [`faults`]: power cuts, damage, full disks and more, and what came of them.
-//! * [`bench`]: speed, as a ratio to something known that is measured in the same run.
+//! * [`mod@bench`]: speed, as a ratio to something known that is measured in the same run.
 //! * [`moments`]: random moments that can be repeated.
 //! * [`results`]: what was measured, in `tests/RESULTS.md`.
 //! * [`input`]: work orders, the project's own or anybody's.
