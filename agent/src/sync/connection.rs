@@ -17,10 +17,11 @@ use landfall_wire::limits::{BATCH_RECORDS_MAX, FRAME_BYTES_MAX, PACKET_BYTES_MAX
 use landfall_wire::record::StreamId;
 use landfall_wire::topic::{Direction, topic};
 use rumqttc::{
-    AsyncClient, Event as MqttEvent, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet, QoS,
-    SubscribeReasonCode, Transport,
+    AsyncClient, ConnectionError, Event as MqttEvent, EventLoop, MqttOptions, NetworkOptions,
+    Outgoing, Packet, QoS, SubscribeReasonCode, Transport,
 };
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -95,15 +96,16 @@ pub(super) async fn run(
         Ok(address) => address,
         Err(text) => return failed(Trouble::new(text)),
     };
-    let (client, mut events) = client(identity, config, host, port);
-    // Never cancelled in favour of other work while connecting, only to give it up for good.
-    let connected = tokio::select! {
-        event = events.poll() => event,
+    let (client, events) = client(identity, config, host, port);
+    let mut polling = poll(events);
+    let (events, connected) = tokio::select! {
+        polled = &mut polling => polled,
         () = stopped(stop) => return Ended::Stopped,
     };
     if let Err(error) = connected {
         return failed(Trouble::connection(&error, hub));
     }
+    polling = poll(events);
     let mut connection = Connection {
         store,
         link,
@@ -122,11 +124,11 @@ pub(super) async fn run(
     if connection.client.try_subscribe(&topic_down, QoS::AtLeastOnce).is_err() {
         return failed(Trouble::new("the MQTT client takes no request"));
     }
-    let ended = connection.drive(&mut events, &topic_down, hub, stop).await;
+    let ended = connection.drive(&mut polling, &topic_down, hub, stop).await;
     store.withdraw();
     match ended {
         Ok(()) => {
-            connection.goodbye(&mut events).await;
+            connection.goodbye(polling).await;
             Ended::Stopped
         }
         Err(trouble) => {
@@ -134,6 +136,21 @@ pub(super) async fn run(
             Ended::Failed { trouble, was_online: connection.link.is_online() }
         }
     }
+}
+
+/// A poll of the event loop, which it owns. It is kept until it is done and never dropped for other
+/// work: rumqttc counts a packet as sent before it is written, and a poll that is dropped while
+/// the link takes nothing loses it. It would be missing at the hub, and its number in use for
+/// ever.
+type Polling = Pin<
+    Box<dyn Future<Output = (EventLoop, Result<MqttEvent, ConnectionError>)> + std::marker::Send>,
+>;
+
+fn poll(mut events: EventLoop) -> Polling {
+    Box::pin(async move {
+        let event = events.poll().await;
+        (events, event)
+    })
 }
 
 fn client(
@@ -163,7 +180,7 @@ impl Connection<'_> {
     /// Until asked to stop.
     async fn drive(
         &mut self,
-        events: &mut EventLoop,
+        polling: &mut Polling,
         topic_down: &str,
         hub: &str,
         stop: &mut watch::Receiver<bool>,
@@ -173,8 +190,8 @@ impl Connection<'_> {
             let wakeup = self.session.next_wakeup();
             tokio::select! {
                 () = stopped(stop) => return Ok(()),
-                // Cancelling this is safe once connected: packets wait in its buffers.
-                event = events.poll() => {
+                (events, event) = &mut *polling => {
+                    *polling = poll(events);
                     let event = event.map_err(|e| Trouble::connection(&e, hub))?;
                     self.mqtt(event, topic_down).await?;
                 }
@@ -349,13 +366,14 @@ impl Connection<'_> {
         }
     }
 
-    async fn goodbye(&mut self, events: &mut EventLoop) {
+    async fn goodbye(&mut self, mut polling: Polling) {
         self.finish_acking().await;
         if self.client.try_disconnect().is_err() {
             return;
         }
         let farewell = async {
-            while let Ok(event) = events.poll().await {
+            while let (events, Ok(event)) = polling.await {
+                polling = poll(events);
                 if event == MqttEvent::Outgoing(Outgoing::Disconnect) {
                     return;
                 }
