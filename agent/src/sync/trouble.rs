@@ -56,7 +56,9 @@ impl Trouble {
             ConnectionError::Tls(TlsError::TLS(_)) => {
                 (format!("{hub} cannot prove that it is the hub: {text}"), Some(CHECK_CA))
             }
-            ConnectionError::Io(io) if chain_has_tls(io) => {
+            ConnectionError::Tls(TlsError::Io(io)) | ConnectionError::Io(io)
+                if chain_has_tls(io) =>
+            {
                 (format!("{hub} cannot prove that it is the hub: {text}"), Some(CHECK_CA))
             }
             ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => {
@@ -118,7 +120,8 @@ mod tests {
         let trouble = Trouble::connection(&alert, "hub:1");
         assert_eq!(trouble.remedy, Some(ENROLL), "{trouble:?}");
         let other = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let other = ConnectionError::Io(io::Error::new(io::ErrorKind::InvalidData, other));
+        let other = io::Error::new(io::ErrorKind::InvalidData, other);
+        let other = ConnectionError::Tls(TlsError::Io(other));
         let trouble = Trouble::connection(&other, "hub:1");
         assert_eq!(trouble.remedy, Some(CHECK_CA), "{trouble:?}");
         assert!(trouble.line().contains("(remedy: "));

@@ -42,7 +42,9 @@ impl Trouble {
         } else {
             match error {
                 ConnectionError::Tls(TlsError::TLS(_)) => unproven(broker, &text),
-                ConnectionError::Io(io) if is_tls(io) => unproven(broker, &text),
+                ConnectionError::Tls(TlsError::Io(io)) | ConnectionError::Io(io) if is_tls(io) => {
+                    unproven(broker, &text)
+                }
                 ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => {
                     (format!("{broker} does not answer in time"), CHECK_ADDRESS)
                 }
@@ -104,7 +106,7 @@ mod tests {
         assert_eq!(remedy(ConnectionError::MqttState(StateError::Io(alert))), CHECK_CLIENT);
         let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let unknown = io::Error::new(io::ErrorKind::InvalidData, unknown);
-        assert_eq!(remedy(ConnectionError::Io(unknown)), CHECK_CA);
+        assert_eq!(remedy(ConnectionError::Tls(TlsError::Io(unknown))), CHECK_CA);
         let gone = ConnectionError::MqttState(StateError::ConnectionAborted);
         assert_eq!(remedy(gone), CHECK_TWIN);
     }
