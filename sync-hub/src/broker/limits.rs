@@ -20,6 +20,9 @@ pub const FRAME_COST_BYTES: usize = 256;
 /// longer.
 pub const OUTGOING_MAX: usize = 256;
 
+/// Events of the MQTT client that wait to be looked at; then it stops reading.
+pub const EVENTS_MAX: usize = 64;
+
 /// Silence after which a device is called: its own keep-alive with the broker is not heard here.
 /// A call and its answer are some 400 bytes on the device's link.
 pub const CALL_AFTER: Duration = Duration::from_secs(600);

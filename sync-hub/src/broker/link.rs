@@ -15,8 +15,8 @@ use landfall_wire::id::DeviceId;
 use landfall_wire::limits::PACKET_BYTES_MAX;
 use landfall_wire::topic::{Direction, topic};
 use rumqttc::{
-    AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet, QoS,
-    SubscribeReasonCode, TlsConfiguration, Transport,
+    AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet,
+    QoS, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -33,6 +33,9 @@ pub(super) enum Ended {
     /// It failed.
     Failed(Trouble),
 }
+
+/// What the MQTT client told.
+type Happened = mpsc::Receiver<Result<Event, ConnectionError>>;
 
 /// A frame for a device.
 pub(super) type Letter = (DeviceId, Vec<u8>);
@@ -73,14 +76,31 @@ pub(super) async fn run(
     let seats = Seats::new(Arc::clone(exchange), sender.clone());
     let calls = JoinSet::new();
     let mut link = Link { exchange, client, seats, sender, outgoing, queued: 0, calls };
-    let ended = link.carry(&mut events, online, config, stop).await;
+    let (tell, mut happened) = mpsc::channel(limits::EVENTS_MAX);
+    // Aborted when it is dropped.
+    let mut polling = JoinSet::new();
+    polling.spawn(poll(events, tell));
+    let ended = link.carry(&mut happened, online, config, stop).await;
     let Link { client, seats, outgoing, .. } = link;
     drop(outgoing);
     seats.end().await;
     if matches!(ended, Ended::Stopped) {
-        goodbye(&client, &mut events).await;
+        goodbye(&client, &mut happened).await;
     }
     ended
+}
+
+/// Polls in a task of its own and tells what happens, until an error or until nobody listens. A poll
+/// is never dropped for other work: rumqttc counts a packet as sent before it is written, and a
+/// poll that is dropped while the link takes nothing loses it.
+async fn poll(mut events: EventLoop, tell: mpsc::Sender<Result<Event, ConnectionError>>) {
+    loop {
+        let event = events.poll().await;
+        let is_over = event.is_err();
+        if tell.send(event).await.is_err() || is_over {
+            return;
+        }
+    }
 }
 
 fn client(config: &BrokerConfig) -> (AsyncClient, EventLoop) {
@@ -102,7 +122,7 @@ fn client(config: &BrokerConfig) -> (AsyncClient, EventLoop) {
 impl Link<'_> {
     async fn carry(
         &mut self,
-        events: &mut EventLoop,
+        happened: &mut Happened,
         online: impl Fn(),
         config: &BrokerConfig,
         stop: &mut watch::Receiver<bool>,
@@ -113,26 +133,26 @@ impl Link<'_> {
             let may_send = self.queued < limits::OUTGOING_MAX;
             tokio::select! {
                 () = stopped(stop) => return Ended::Stopped,
-                // Cancelling this is safe once connected: packets wait in its buffers.
-                event = events.poll() => match event {
-                    Ok(Event::Incoming(Packet::SubAck(ack))) => {
+                event = happened.recv() => match event {
+                    Some(Ok(Event::Incoming(Packet::SubAck(ack)))) => {
                         if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
                             return Ended::Failed(Trouble::subscription(EVERY_UP));
                         }
                         online();
                         next_call = Some(Instant::now());
                     }
-                    Ok(Event::Incoming(Packet::Publish(publish))) => {
+                    Some(Ok(Event::Incoming(Packet::Publish(publish)))) => {
                         add(&self.exchange.counters.bytes_received, publish.payload.len());
                         self.seats.deliver(&publish.topic, publish.payload);
                     }
-                    Ok(Event::Outgoing(Outgoing::Publish(_))) => {
+                    Some(Ok(Event::Outgoing(Outgoing::Publish(_)))) => {
                         self.queued = self.queued.saturating_sub(1);
                     }
-                    Ok(Event::Incoming(_) | Event::Outgoing(_)) => {}
-                    Err(error) => {
+                    Some(Ok(Event::Incoming(_) | Event::Outgoing(_))) => {}
+                    Some(Err(error)) => {
                         return Ended::Failed(Trouble::connection(&error, &config.address));
                     }
+                    None => return Ended::Failed(Trouble::new("the MQTT client stopped")),
                 },
                 Some(letter) = self.outgoing.recv(), if may_send => {
                     if let Err(trouble) = self.post(letter) {
@@ -181,12 +201,12 @@ impl Link<'_> {
     }
 }
 
-async fn goodbye(client: &AsyncClient, events: &mut EventLoop) {
+async fn goodbye(client: &AsyncClient, happened: &mut Happened) {
     if client.try_disconnect().is_err() {
         return;
     }
     let farewell = async {
-        while let Ok(event) = events.poll().await {
+        while let Some(Ok(event)) = happened.recv().await {
             if event == Event::Outgoing(Outgoing::Disconnect) {
                 return;
             }
