@@ -14,6 +14,22 @@ pub(crate) fn of_this_process() -> Option<Memory> {
     parse(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
+/// Blocks from this size on are taken from the system one by one, and go back when they are freed.
+/// The coding of a batch has such a block; those of an inference are smaller.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const LARGE_BYTES: i32 = 1_000_000;
+
+/// Keeps glibc from holding on to large blocks: it raises the limit above which they go back, to up
+/// to 32 MB, as soon as one was freed. Other C libraries give back by themselves.
+pub(crate) fn keep_large_apart() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "glibc has no safe binding; it takes two numbers")]
+    // SAFETY: `mallopt` sets a number of the allocator's, under its own lock.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES);
+    }
+}
+
 /// Gives memory that was freed back to the system. Loading a model frees tens of megabytes, which
 /// glibc would keep for good. Other C libraries give back by themselves.
 pub(crate) fn give_back() {

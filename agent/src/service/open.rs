@@ -81,6 +81,7 @@ pub struct Opened {
 /// # Errors
 /// [`StartError`]; a model package that fails is a fault, not an error.
 pub fn open(config: Config) -> Result<Opened, StartError> {
+    memory::keep_large_apart();
     let models = Models::load(&config.models);
     memory::give_back();
     let mut faults = Vec::new();
