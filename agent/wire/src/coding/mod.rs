@@ -1,14 +1,14 @@
 //! Records of a batch in as few bytes as possible.
 //!
 //! A batch is coded value by value, as serde sees a record: each value in the context of where it
-//! stands, of what stood there before and of what its record has said so far ([`values`]), by
-//! probabilities that adapt ([`model`]) and an arithmetic coder ([`arithmetic`]). Fields that are
+//! stands, of what stood there before and of what its record has said so far (`values`), by
+//! probabilities that adapt (`model`) and an arithmetic coder (`arithmetic`). Fields that are
 //! added to a record later are coded without a change here.
 //!
 //! Records come back byte for byte, because their hash chain is over bytes. One that this version
 //! does not know, or would write differently, travels as bytes.
 //!
-//! Both sides may begin with what [`primer`] teaches: shipped records, numbered, so that a small
+//! Both sides may begin with what a [`Primer`] teaches: shipped records, numbered, so that a small
 //! batch takes little too. What was learnt in one batch is not used in the next: a batch that was
 //! lost, or is sent again, changes nothing.
 
