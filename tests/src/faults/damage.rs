@@ -51,19 +51,15 @@ pub(super) fn damage(stage: &mut Stage<'_>, times: usize, damage: Damage) -> Res
             (stage.progress)(&format!("{} lost in silence", account.lost.len() - before));
         }
     }
-    Ok(Row {
-        fault: match damage {
+    Ok(account.row(
+        match damage {
             Damage::Bits => format!("up to {BITS_MAX} bits of the store flipped"),
             Damage::Truncation => "the store's file truncated".to_owned(),
         },
         times,
-        told: account.told,
-        lost: account.lost.len(),
-        on_record: account.on_record,
-        doubled: account.doubled.len(),
-        note: format!("starts and goes on every time; {} stores set aside", account.replaced),
-        verdict: Verdict::Damaged,
-    })
+        Verdict::Damaged,
+        format!("starts and goes on every time; {} stores set aside", account.replaced),
+    ))
 }
 
 /// The files of all generations, the databases first, and the witness.

@@ -247,14 +247,10 @@ fn unwell(rig: &Rig, load: &Load) -> Result<u64> {
 
 fn row(fault: &str, times: usize, refused: u64, rig: &mut Rig) -> Result<Row> {
     let account = rig.settle()?;
-    Ok(Row {
-        fault: fault.to_owned(),
+    Ok(account.row(
+        fault.to_owned(),
         times,
-        told: account.told,
-        lost: account.lost.len(),
-        on_record: account.on_record,
-        doubled: account.doubled.len(),
-        note: format!("{refused} attempts refused meanwhile; recovers by itself"),
-        verdict: Verdict::Whole,
-    })
+        Verdict::Whole,
+        format!("{refused} attempts refused meanwhile; recovers by itself"),
+    ))
 }

@@ -94,14 +94,10 @@ pub(super) fn kills(stage: &mut Stage<'_>, times: usize, victim: Victim) -> Resu
     let repeated = load.repeated();
     rig.finish(load)?;
     let account = rig.settle()?;
-    Ok(Row {
-        fault: format!("`kill -9` of the {}", victim.name()),
+    Ok(account.row(
+        format!("`kill -9` of the {}", victim.name()),
         times,
-        told: account.told,
-        lost: account.lost.len(),
-        on_record: account.on_record,
-        doubled: account.doubled.len(),
-        note: format!("{repeated} attempts repeated by callers"),
-        verdict: Verdict::Whole,
-    })
+        Verdict::Whole,
+        format!("{repeated} attempts repeated by callers"),
+    ))
 }

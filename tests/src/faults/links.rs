@@ -232,15 +232,6 @@ impl Scene {
                 )
             }
         };
-        Ok(Row {
-            fault: fault.to_owned(),
-            times,
-            told: account.told,
-            lost: account.lost.len(),
-            on_record: account.on_record,
-            doubled: account.doubled.len(),
-            note,
-            verdict: Verdict::Whole,
-        })
+        Ok(account.row(fault.to_owned(), times, Verdict::Whole, note))
     }
 }

@@ -55,18 +55,11 @@ fn cuts_keeping(stage: &mut Stage<'_>, times: usize, keep_percent: u64) -> Resul
         }
     }
     let account = rig.settle()?;
-    Ok(Row {
-        fault: format!("power cut of the agent, {keep_percent} % of what was not synced survives"),
-        times,
-        told: account.told,
-        lost: account.lost.len(),
-        on_record: account.on_record,
-        doubled: account.doubled.len(),
-        note: format!(
-            "{pages} pages and {names} names lost, {torn} torn writes, {starting} cuts while starting, \
+    let fault = format!("power cut of the agent, {keep_percent} % of what was not synced survives");
+    let note = format!(
+        "{pages} pages and {names} names lost, {torn} torn writes, {starting} cuts while starting, \
              {} stores salvaged",
-            account.replaced
-        ),
-        verdict: Verdict::Whole,
-    })
+        account.replaced
+    );
+    Ok(account.row(fault, times, Verdict::Whole, note))
 }

@@ -4,8 +4,8 @@
 //! record all the same. Without a model it starts in a fraction of the time, which is spent on
 //! more faults.
 
-use super::Orders;
 use super::orders::Cut;
+use super::{Orders, Row, Verdict};
 use crate::api::{AgentStatus, HubStats};
 use crate::client::Client;
 use crate::demo::{all_outcomes, compare};
@@ -56,6 +56,22 @@ pub struct Account {
     pub doubled: Vec<String>,
     /// How often the device set a damaged store aside.
     pub replaced: usize,
+}
+
+impl Account {
+    /// The row of a fault that happened so many times.
+    pub(super) fn row(&self, fault: String, times: usize, verdict: Verdict, note: String) -> Row {
+        Row {
+            fault,
+            times,
+            told: self.told,
+            lost: self.lost.len(),
+            on_record: self.on_record,
+            doubled: self.doubled.len(),
+            note,
+            verdict,
+        }
+    }
 }
 
 /// A range of records that will never arrive, as the hub lists it.
