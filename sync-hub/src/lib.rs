@@ -7,6 +7,7 @@
 //! * [`exchange`]: what is said over either, and in which order.
 //! * [`database`]: SQLite; one writing thread that commits in groups, readers beside it.
 //! * [`identity`]: the hub's own certificate authority and what it issues.
+//! * [`releases`]: releases of model packages, kept, handed out and rolled out.
 //! * [`web`]: JSON API and pages on loopback.
 //!
 //! Decisions are taken in `landfall-hub-core`, which does no I/O. Invariants held here:
@@ -22,4 +23,5 @@ pub mod endpoint;
 pub mod exchange;
 pub mod hub;
 pub mod identity;
+pub mod releases;
 pub mod web;

@@ -15,7 +15,7 @@
 //!
 //! What must not be lost is kept by [`store`]: streams of records, tickets and replies on any
 //! [`store::Medium`]; [`verify`] says whether it is whole. The link to the hub is [`session`], a
-//! state machine for one connection.
+//! state machine for one connection. Which model packages run is decided in [`release`].
 //!
 //! Invariants: no text makes it panic, and its work is linear in the text; the same request,
 //! model view and draw give the same judgement; nothing of a text that the guard refused, and
@@ -29,6 +29,7 @@ pub mod guard;
 pub mod judgement;
 pub mod pattern;
 pub mod redact;
+pub mod release;
 pub mod replay;
 pub mod reply;
 pub mod request;

@@ -151,6 +151,14 @@ fn event_sentence(event: &Event) -> String {
             let (from, until) = (shown_time(*from_ms), shown_time(*until_ms));
             format!("{decisions} decisions were not recorded, {from} to {until}")
         }
+        Event::Release(report) => {
+            let (at, package) = (shown_time(report.at_ms), &report.package);
+            let release = report.release.map_or_else(
+                || "what is configured".to_owned(),
+                |release| release.short().to_string(),
+            );
+            format!("{at}  release {release} of {package}: {}", report.stage.name())
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use landfall_wire::record::{
     Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Masking, Mechanism,
     Outcome, Record, RedactedText, TaskKind, Verdict,
 };
+use landfall_wire::release::{ReleaseReport, ReleaseStage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -223,6 +224,20 @@ fn of_event(event: &Event) -> Value {
         Event::Unrecorded { from_ms, until_ms, decisions } => {
             json!({ "event": "unrecorded", "from_ms": from_ms, "until_ms": until_ms,
                     "decisions": decisions })
+        }
+        Event::Release(report) => {
+            let ReleaseReport { at_ms, package, number, release, stage } = report;
+            let fault = match stage {
+                ReleaseStage::RolledBack { fault, detail } => {
+                    json!({ "fault": fault.name(), "detail": detail })
+                }
+                ReleaseStage::Accepted
+                | ReleaseStage::Fetched
+                | ReleaseStage::Trial
+                | ReleaseStage::Current => Value::Null,
+            };
+            json!({ "event": "release", "at_ms": at_ms, "package": package, "order": number,
+                    "release": release, "stage": stage.name(), "failed": fault })
         }
     }
 }

@@ -96,6 +96,7 @@ fn written_ms(record: &Record) -> Option<u64> {
         Record::Answer(answer) => Some(answer.at_ms),
         Record::Event(Event::Started { at_ms, .. } | Event::Trouble { at_ms, .. }) => Some(*at_ms),
         Record::Event(Event::Unrecorded { until_ms, .. }) => Some(*until_ms),
+        Record::Event(Event::Release(report)) => Some(report.at_ms),
         Record::Event(
             Event::Task { .. }
             | Event::StoreReplaced { .. }

@@ -1,7 +1,8 @@
 //! Names and numbers. Text is checked once, here; inside, the types are trusted.
 
 use crate::limits::{DEVICE_ID_BYTES_MAX, NAME_BYTES_MAX};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::str::FromStr;
 
@@ -24,6 +25,9 @@ pub enum IdError {
     /// Not `<16 hex digits>-<number>`.
     #[error("'{0}' is not a ticket: it looks like 00f1e2d3c4b5a697-42")]
     Ticket(String),
+    /// Not 64 lower-case hexadecimal digits.
+    #[error("'{0}' is not a digest: 64 digits of 0-9 and a-f")]
+    Digest(String),
 }
 
 fn check_name(what: &'static str, text: &str, bytes_max: usize) -> Result<(), IdError> {
@@ -147,6 +151,67 @@ impl fmt::Display for ShortDigest {
     }
 }
 
+/// SHA-256 of a file, and its name where files are kept by content: 64 lower-case hexadecimal
+/// digits. Text in formats for people, 32 bytes in those for machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> Digest {
+        Digest(Sha256::digest(bytes).into())
+    }
+
+    /// As records have it.
+    pub fn short(self) -> ShortDigest {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        ShortDigest([a, b, c, d, e, f, g, h])
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Digest {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let nibble = |b: u8| match b {
+            b'0'..=b'9' => Some(b - b'0'),
+            b'a'..=b'f' => Some(b - b'a' + 10),
+            _ => None,
+        };
+        let parse = || {
+            let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+            let pairs: &[[u8; 2]; 32] = pairs.try_into().ok()?;
+            let mut bytes = [0; 32];
+            for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+                *byte = nibble(*high)? << 4 | nibble(*low)?;
+            }
+            Some(Digest(bytes))
+        };
+        parse().ok_or_else(|| IdError::Digest(text.chars().take(80).collect()))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() { to.collect_str(self) } else { self.0.serialize(to) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Digest, D::Error> {
+        if from.is_human_readable() {
+            String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+        } else {
+            <[u8; 32]>::deserialize(from).map(Digest)
+        }
+    }
+}
+
 /// Probability in basis points, 0 to 10,000: what a record stores of a confidence.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
@@ -206,6 +271,20 @@ mod tests {
         for bad in ["", "1-2", "000000000000f1e2-", "000000000000f1e2-+1", "+00000000000f1e2-1"] {
             assert!(bad.parse::<Ticket>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn digests_read_back_what_they_print() {
+        let digest = Digest::of(b"");
+        let text = digest.to_string();
+        assert!(text.starts_with("e3b0c44298fc1c14"), "{text}");
+        assert_eq!(text.parse(), Ok(digest));
+        assert_eq!(digest.short().to_string(), "e3b0c44298fc1c14");
+        let upper = text.to_uppercase();
+        for bad in ["", &text[1..], &upper, &format!("{text}0"), &text.replace('e', "g")] {
+            assert!(bad.parse::<Digest>().is_err(), "{bad}");
+        }
+        assert_eq!(postcard::to_stdvec(&digest).unwrap(), digest.0);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! * [`coding`]: records in as few bytes as possible.
 //! * [`record`]: the things worth keeping (outcome, escalation, answer, event, loss).
 //! * [`frame`]: how records are packed into one MQTT payload, with version, checksum and limits.
+//! * [`release`]: what a device is to run, and what became of it.
 //! * [`stream`]: who sends what again, and what a receiver may apply.
 //! * [`topic`]: the two topics of a device.
 //! * [`id`]: names and numbers, checked once when they are parsed.
@@ -25,5 +26,6 @@ pub mod frame;
 pub mod id;
 pub mod limits;
 pub mod record;
+pub mod release;
 pub mod stream;
 pub mod topic;

@@ -8,6 +8,7 @@ use crate::id::{Confidence, Epoch, ShortDigest, TaskName, Ticket};
 use crate::limits::{
     RECORD_BYTES_MAX, RECORD_FIELDS_BYTES_MAX, RECORD_META_BYTES_MAX, RECORD_TEXT_BYTES_MAX,
 };
+use crate::release::ReleaseReport;
 use serde::{Deserialize, Serialize};
 
 /// One entry of a stream.
@@ -284,6 +285,8 @@ pub enum Event {
         /// How many; after a power cut on a full disk, at least.
         decisions: u64,
     },
+    /// How far an order to run a release is.
+    Release(ReleaseReport),
 }
 
 /// A range of records that will never arrive, and why.
@@ -421,6 +424,7 @@ impl Record {
             Record::Event(Event::StoreReplaced { detail, .. } | Event::Trouble { detail, .. }) => {
                 fit_string(Some(detail));
             }
+            Record::Event(Event::Release(report)) => report.fit(),
             Record::Event(
                 Event::Started { .. }
                 | Event::Expired { .. }

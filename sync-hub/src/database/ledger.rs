@@ -219,6 +219,7 @@ impl Ledger for SqlLedger<'_> {
                 let detail = json!({ "from": from, "until": until, "decisions": decisions });
                 ("unrecorded", detail)
             }
+            Event::Release(report) => ("release", crate::releases::report(report)),
             Event::Chain(mark) => return audit::keep(self.tx, self.device, mark),
         };
         self.tx

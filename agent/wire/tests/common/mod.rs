@@ -1,11 +1,12 @@
 //! Strategies that make any record.
 
 use landfall_wire::chain::{ChainMark, ChainValue};
-use landfall_wire::id::{Confidence, Epoch, ShortDigest, TaskName, Ticket};
+use landfall_wire::id::{Confidence, Digest, Epoch, ShortDigest, TaskName, Ticket};
 use landfall_wire::record::{
     Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Masking,
     Mechanism, Outcome, Read, Record, RedactedText, StreamId, TaskKind, Verdict,
 };
+use landfall_wire::release::{ReleaseFault, ReleaseReport, ReleaseStage};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -120,6 +121,34 @@ fn answer() -> impl Strategy<Value = Answer> {
     )
 }
 
+fn release_report() -> impl Strategy<Value = ReleaseReport> {
+    let fault = prop_oneof![
+        Just(ReleaseFault::Package),
+        Just(ReleaseFault::Misfit),
+        Just(ReleaseFault::Evaluation),
+        Just(ReleaseFault::Crash),
+        Just(ReleaseFault::Failing),
+        Just(ReleaseFault::Space),
+    ];
+    let stage = prop_oneof![
+        Just(ReleaseStage::Accepted),
+        Just(ReleaseStage::Fetched),
+        Just(ReleaseStage::Trial),
+        Just(ReleaseStage::Current),
+        (fault, ".{0,600}").prop_map(|(fault, detail)| ReleaseStage::RolledBack { fault, detail }),
+    ];
+    let release = option::of(any::<[u8; 32]>().prop_map(Digest));
+    (any::<(u64, u64)>(), ".{0,80}", release, stage).prop_map(
+        |((at_ms, number), package, release, stage)| ReleaseReport {
+            at_ms,
+            package,
+            number,
+            release,
+            stage,
+        },
+    )
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let kind = prop_oneof![Just(TaskKind::Classification), Just(TaskKind::Extraction)];
     prop_oneof![
@@ -146,6 +175,7 @@ fn event() -> impl Strategy<Value = Event> {
             until_ms,
             decisions
         }),
+        release_report().prop_map(Event::Release),
     ]
 }
 

@@ -3,11 +3,12 @@
 use landfall_wire::chain::{ChainMark, ChainValue};
 use landfall_wire::coding::Primer;
 use landfall_wire::frame::{Batch, Frame, Hello, Position, Welcome};
-use landfall_wire::id::{Confidence, Epoch, ShortDigest, Ticket};
+use landfall_wire::id::{Confidence, Digest, Epoch, ShortDigest, Ticket};
 use landfall_wire::record::{
     Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Masking,
     Mechanism, Outcome, Read, Record, RedactedText, StreamId, TaskKind, Verdict,
 };
+use landfall_wire::release::{ReleaseFault, ReleaseReport, ReleaseStage};
 
 const EPOCH: Epoch = Epoch(0x00f1_e2d3_c4b5_a697);
 const AT_MS: u64 = 1_773_273_600_000;
@@ -35,6 +36,7 @@ pub(crate) fn about(record: &Record) -> &'static str {
             Event::Trouble { .. } => "Record::Event, Trouble",
             Event::Chain(_) => "Record::Event, Chain",
             Event::Unrecorded { .. } => "Record::Event, Unrecorded",
+            Event::Release(_) => "Record::Event, Release",
         },
         Record::Loss(loss) => match loss.reason {
             LossReason::Shed => "Record::Loss, shed",
@@ -220,9 +222,27 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
                 decisions: 300,
             }),
         ),
+        ("event-release-current", release(Some(Digest([0xab; 32])), ReleaseStage::Current)),
+        ("event-release-rolled-back", release(None, rolled_back())),
         ("loss-shed", loss(StreamId::Outcome, LossReason::Shed)),
         ("loss-damaged", loss(StreamId::Answer, LossReason::Damaged)),
     ]
+}
+
+fn release(release: Option<Digest>, stage: ReleaseStage) -> Record {
+    let package = "maintenance".to_owned();
+    Record::Event(Event::Release(ReleaseReport {
+        at_ms: AT_MS,
+        package,
+        number: AT_MS - 1000,
+        release,
+        stage,
+    }))
+}
+
+fn rolled_back() -> ReleaseStage {
+    let detail = "failure-mode: 31 of 61 right, 52 are stated".to_owned();
+    ReleaseStage::RolledBack { fault: ReleaseFault::Evaluation, detail }
 }
 
 /// Every kind of frame: file name, a line for the reader, the value.
