@@ -7,6 +7,7 @@ use crate::endpoint::{Endpoint, EndpointError};
 use crate::exchange::Exchange;
 use crate::identity::{Authority, IdentityError};
 use crate::web::{Web, WebError};
+use landfall_systemd::Watchdog;
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -121,8 +122,13 @@ pub async fn serve(
     let web_address = web.address();
     let web = web.serve(&exchange, doors.broker());
     ready(Ready { devices: doors.met(), web: web_address });
-    stop.await;
+    landfall_systemd::ready();
+    tokio::select! {
+        () = stop => {}
+        () = Watchdog::new([]).feed(|| format!("page at http://{web_address}")) => {}
+    }
     tracing::info!("stopping");
+    landfall_systemd::stopping();
     web.stop().await;
     doors.close().await;
     database.stop().await;

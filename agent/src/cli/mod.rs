@@ -23,6 +23,7 @@ use crate::service;
 use args::{Args, Command, QueueCommand};
 use clap::Parser;
 use failure::Failure;
+use landfall_systemd::log_to_stderr;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -106,15 +107,4 @@ fn load(path: &Path) -> Result<Config, Failure> {
 fn whole(path: &Path) -> PathBuf {
     // Without a current directory the file is not found, and that is said.
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-fn log_to_stderr(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    // A program that calls us as a function may have its own.
-    let _already = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .try_init();
 }

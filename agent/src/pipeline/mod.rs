@@ -33,6 +33,7 @@ use flight::Flights;
 use landfall_agent_core::reply::{Reply, Status};
 use landfall_agent_core::request::{Request, RequestError};
 use landfall_agent_core::task::{Stamp, TaskPolicy};
+use landfall_systemd::Pulse;
 use landfall_wire::id::{Epoch, ShortDigest, TaskName, Ticket};
 use landfall_wire::record::Mechanism;
 use pool::Pool;
@@ -236,6 +237,12 @@ impl Pipeline {
     /// The store behind it.
     pub fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// Whether store and model get on.
+    pub fn pulses(&self) -> Vec<Pulse> {
+        let models = self.inner.pool.pulses().iter().cloned();
+        std::iter::once(self.inner.store.pulse()).chain(models).collect()
     }
 
     /// What becomes of decisions that cannot be recorded.

@@ -2,6 +2,7 @@
 
 use super::masking::Masker;
 use landfall_models::{Engine, Read, Span, View};
+use landfall_systemd::Pulse;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -59,6 +60,7 @@ struct Job {
 #[derive(Debug, Clone)]
 pub(super) struct Pool {
     jobs: mpsc::Sender<Job>,
+    pulses: [Pulse; WORKERS],
 }
 
 impl Pool {
@@ -69,12 +71,18 @@ impl Pool {
     pub(super) fn start() -> std::io::Result<Pool> {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let queue = Arc::new(Mutex::new(queue));
-        for number in 0..WORKERS {
+        let pulses = std::array::from_fn(|_| Pulse::new("model"));
+        for (number, pulse) in pulses.iter().cloned().enumerate() {
             let queue = Arc::clone(&queue);
             let name = format!("model-{number}");
-            std::thread::Builder::new().name(name).spawn(move || work(&queue))?;
+            std::thread::Builder::new().name(name).spawn(move || work(&queue, &pulse))?;
         }
-        Ok(Pool { jobs })
+        Ok(Pool { jobs, pulses })
+    }
+
+    /// Whether each worker gets on.
+    pub(super) fn pulses(&self) -> &[Pulse] {
+        &self.pulses
     }
 
     /// Runs an engine over a text.
@@ -97,11 +105,12 @@ impl Pool {
     }
 }
 
-fn work(queue: &Mutex<mpsc::Receiver<Job>>) {
+fn work(queue: &Mutex<mpsc::Receiver<Job>>, pulse: &Pulse) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(Job { ask, since, reply }) = job else { return };
         let start = Instant::now();
+        let _busy = pulse.busy();
         // One text that makes an operator panic must not end the decisions of all others.
         let seen = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ask.run())) {
             Ok(seen) => seen,

@@ -18,7 +18,9 @@ use crate::http::{self, App, Limited};
 use crate::pipeline::Pipeline;
 use crate::spool::Spool;
 use crate::stamp::wall_ms;
+use crate::store::Store;
 use crate::sync::{Identity, LinkStatus, Sync, SyncConfig};
+use landfall_systemd::Watchdog;
 use landfall_wire::id::{DeviceId, ShortDigest};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,6 +59,17 @@ impl Overview {
     /// The state of the link, if the agent has a hub.
     pub fn link(&self) -> Option<LinkStatus> {
         self.link.borrow().clone()
+    }
+
+    /// The state in one line, for `systemctl status`.
+    fn line(&self, store: &Store) -> String {
+        let link = self.link().map_or("no hub", |link| link.state.name());
+        let waiting = store.status().backlog();
+        let faults = match self.faults.len() {
+            0 => String::new(),
+            count => format!(", {count} fault(s): see `landfall-agent status`"),
+        };
+        format!("link: {link}, {waiting} records wait for the hub{faults}")
     }
 }
 
@@ -124,14 +137,18 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
         tokio::spawn(forward(sync.status(), link_out));
         sync
     });
-    let run = RunFile { pid: std::process::id(), http, instance: overview.instance };
+    let run = RunFile { pid: std::process::id(), http, instance: overview.instance.clone() };
     run.write(&config.data_dir).map_err(StartError::system("write run.json in data_dir"))?;
     ready(http);
+    landfall_systemd::ready();
+    let parts = pipeline.pulses().into_iter().chain(sync.as_ref().map(Sync::pulse));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = Watchdog::new(parts).feed(|| overview.line(&store)) => {}
     }
     tracing::info!("stopping");
+    landfall_systemd::stopping();
     let stopped = stop_all(stop, intakes, sync, &pipeline);
     if tokio::time::timeout(STOP_MAX, stopped).await.is_err() {
         tracing::warn!(secs = STOP_MAX.as_secs(), "not everything ended in time; left it");

@@ -6,6 +6,7 @@
 use super::files::{Files, file_error};
 use super::{Opened, Store, StoreConfig, StoreError, WAITING_MAX};
 use landfall_agent_core::store::{BALLAST_BYTES, Engine};
+use landfall_systemd::Pulse;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -91,6 +92,7 @@ fn reader(engine: &Engine) -> Store {
         waiting: Arc::new(Semaphore::new(WAITING_MAX)),
         durable: watch::channel(0).1,
         tickets: watch::Sender::new(0),
+        pulse: Pulse::new("store"),
     }
 }
 

@@ -5,6 +5,7 @@ use super::table::{SledTable, sync_dir};
 use super::tip;
 use super::witness::WitnessFile;
 use landfall_agent_core::store::{Medium, Notice, StoreError, Table, TableError, VALUE_BYTES_MAX};
+use landfall_systemd::Pulse;
 use landfall_wire::id::{DeviceId, Epoch};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -23,13 +24,20 @@ pub(super) struct Files {
     device: Option<DeviceId>,
     ballast: Ballast,
     witness: WitnessFile,
+    /// Salvaging takes long, and goes through here piece by piece.
+    pulse: Pulse,
 }
 
 impl Files {
     /// The store in `dir`, which exists, of a device that may have a name.
     pub(super) fn new(dir: &Path, device: Option<DeviceId>) -> Files {
         let (ballast, witness) = (Ballast::new(dir), WitnessFile::new(dir));
-        Files { dir: dir.to_owned(), device, ballast, witness }
+        Files { dir: dir.to_owned(), device, ballast, witness, pulse: Pulse::new("store") }
+    }
+
+    /// Of the thread that uses them.
+    pub(super) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     fn queue(&self) -> PathBuf {
@@ -56,7 +64,9 @@ impl Medium for Files {
     }
 
     fn open(&mut self, number: u64) -> Result<Box<dyn Table>, TableError> {
-        Ok(Box::new(SledTable::open(&self.generation(number))?))
+        let table = SledTable::open(&self.generation(number))?.beating(self.pulse());
+        self.pulse.beat();
+        Ok(Box::new(table))
     }
 
     fn remove(&mut self, number: u64, table: Box<dyn Table>) -> Result<(), StoreError> {
@@ -69,7 +79,11 @@ impl Medium for Files {
 
     fn raw(&mut self, number: u64, visit: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
         let path = self.generation(number).join("db");
-        pieces(&path, visit).map_err(|e| file_error("read", &path, &e))
+        let mut visit = |piece: &[u8]| {
+            self.pulse.beat();
+            visit(piece);
+        };
+        pieces(&path, &mut visit).map_err(|e| file_error("read", &path, &e))
     }
 
     fn tip(&mut self, number: u64) -> Vec<u8> {

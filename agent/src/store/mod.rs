@@ -42,6 +42,7 @@ use self::thread::Writer;
 use landfall_agent_core::session::Held;
 use landfall_agent_core::store::{Engine, Failed, Op, Reply, Shared, TableError};
 use landfall_agent_core::task::Entry;
+use landfall_systemd::Pulse;
 use landfall_wire::chain::ChainMark;
 use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, ShortDigest, TaskName, Ticket};
@@ -65,6 +66,7 @@ pub struct Store {
     waiting: Arc<Semaphore>,
     durable: watch::Receiver<u64>,
     tickets: watch::Sender<u64>,
+    pulse: Pulse,
 }
 
 impl Store {
@@ -77,19 +79,27 @@ impl Store {
         fs::create_dir_all(dir).map_err(|e| file_error("create", dir, &e))?;
         let lock = lock(dir)?;
         let files = Files::new(dir, config.device.clone());
+        let pulse = files.pulse();
         let started = Instant::now();
         let (engine, opened) = Engine::open(Box::new(files), config, 0)?;
         let shared = engine.shared();
         let (tell_durable, durable) = watch::channel(0);
         let tickets = watch::Sender::new(0);
-        let writer = Writer::new(engine, tell_durable, tickets.clone(), started, lock);
         let (ops, requests) = mpsc::channel();
+        let writer = Writer {
+            engine,
+            durable: tell_durable,
+            tickets: tickets.clone(),
+            pulse: pulse.clone(),
+            started,
+            _lock: lock,
+        };
         std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.run(&requests))
             .map_err(|e| file_error("start the writer of", dir, &e))?;
         let waiting = Arc::new(Semaphore::new(WAITING_MAX));
-        Ok((Store { shared, ops, waiting, durable, tickets }, opened))
+        Ok((Store { shared, ops, waiting, durable, tickets, pulse }, opened))
     }
 
     /// Writes a decision with its escalation, ticket and retry key in one atomic commit, and
@@ -188,6 +198,11 @@ impl Store {
     /// The store at a glance.
     pub fn status(&self) -> StoreStatus {
         self.shared.status()
+    }
+
+    /// Whether the writer gets on.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Tries to open a closed store again now, instead of at the next try.

@@ -9,6 +9,7 @@
 //! * after a failed write the handle stays broken: it is dropped.
 
 use landfall_agent_core::store::{CACHE_BYTES, Changes, Pair, Table, TableError};
+use landfall_systemd::Pulse;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -25,6 +26,8 @@ pub(super) struct SledTable {
     db: Option<sled::Db>,
     file: File,
     dir: PathBuf,
+    /// Of the thread that commits.
+    pulse: Option<Pulse>,
 }
 
 impl SledTable {
@@ -47,7 +50,7 @@ impl SledTable {
             other => other?,
         };
         let file = File::options().read(true).write(true).open(&db_path).map_err(io_error)?;
-        let table = SledTable { db: Some(db), file, dir: dir.to_owned() };
+        let table = SledTable { db: Some(db), file, dir: dir.to_owned(), pulse: None };
         if created {
             table.guarded(|db| db.flush().map(drop))?;
             table.file.sync_all().map_err(io_error)?;
@@ -56,6 +59,12 @@ impl SledTable {
             sync_dir(dir.parent().unwrap_or(dir)).map_err(io_error)?;
         }
         Ok(table)
+    }
+
+    /// Lets each commit show that its thread gets on.
+    pub(super) fn beating(mut self, pulse: Pulse) -> SledTable {
+        self.pulse = Some(pulse);
+        self
     }
 
     fn guarded<T>(&self, act: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, TableError> {
@@ -95,7 +104,11 @@ impl Table for SledTable {
             db.apply_batch(batch)?;
             db.flush().map(drop)
         })?;
-        self.file.sync_data().map_err(io_error)
+        self.file.sync_data().map_err(io_error)?;
+        if let Some(pulse) = &self.pulse {
+            pulse.beat();
+        }
+        Ok(())
     }
 
     fn bytes(&self) -> u64 {

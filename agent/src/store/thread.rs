@@ -4,41 +4,36 @@
 use landfall_agent_core::store::{
     Engine, GROUP_RECORDS_ENOUGH, GROUP_RECORDS_MAX, GROUP_WAIT, News, Op, Reply,
 };
+use landfall_systemd::Pulse;
 use std::fs::File;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub(super) struct Writer {
-    engine: Engine,
-    durable: watch::Sender<u64>,
-    tickets: watch::Sender<u64>,
-    started: Instant,
+    pub(super) engine: Engine,
+    pub(super) durable: watch::Sender<u64>,
+    pub(super) tickets: watch::Sender<u64>,
+    pub(super) pulse: Pulse,
+    /// Where the engine's milliseconds count from.
+    pub(super) started: Instant,
     /// Held while the store is open, so that no second process opens it.
-    _lock: File,
+    pub(super) _lock: File,
 }
 
 impl Writer {
-    /// `started` is where the engine's milliseconds count from.
-    pub(super) fn new(
-        engine: Engine,
-        durable: watch::Sender<u64>,
-        tickets: watch::Sender<u64>,
-        started: Instant,
-        lock: File,
-    ) -> Writer {
-        Writer { engine, durable, tickets, started, _lock: lock }
-    }
-
     pub(super) fn run(mut self, ops: &Receiver<Op>) {
+        let pulse = self.pulse.clone();
         loop {
             if self.now_ms() >= self.engine.housekeep_at_ms() {
+                let _busy = pulse.busy();
                 self.engine.housekeep(self.now_ms());
                 self.tell();
             }
             let pause_ms = self.engine.housekeep_at_ms().saturating_sub(self.now_ms());
             match ops.recv_timeout(Duration::from_millis(pause_ms)) {
                 Ok(first) => {
+                    let _busy = pulse.busy();
                     let close = self.engine.process(self.now_ms(), gather(first, ops));
                     self.tell();
                     if let Some(reply) = close {
@@ -54,7 +49,7 @@ impl Writer {
     fn close(mut self, reply: Reply<()>) {
         self.engine.stop(self.now_ms());
         self.tell();
-        // The lock is released before whoever closes hears of it.
+        // The engine and the lock are released before whoever closes hears of it.
         drop(self);
         reply(Ok(()));
     }

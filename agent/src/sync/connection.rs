@@ -254,6 +254,8 @@ impl Connection<'_> {
     /// Feeds the session, and does what it says: first what is to persist, durably, and only
     /// then what is to send.
     async fn step(&mut self, event: Event) -> Result<(), Trouble> {
+        let pulse = self.link.pulse();
+        let _busy = pulse.busy();
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let now_ms = elapsed_ms(self.started);

@@ -2,6 +2,7 @@
 
 use super::trouble::Trouble;
 use crate::stamp::wall_ms;
+use landfall_systemd::Pulse;
 use tokio::sync::watch;
 
 /// Where the link stands.
@@ -49,6 +50,7 @@ pub struct LinkStatus {
 pub(super) struct Link {
     status: watch::Sender<LinkStatus>,
     logged: Option<Trouble>,
+    pulse: Pulse,
 }
 
 impl Link {
@@ -62,11 +64,16 @@ impl Link {
             bytes_up: 0,
             bytes_down: 0,
         });
-        Link { status, logged: None }
+        Link { status, logged: None, pulse: Pulse::new("sync") }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<LinkStatus> {
         self.status.subscribe()
+    }
+
+    /// Of the task that keeps the link.
+    pub(super) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     pub(super) fn is_online(&self) -> bool {

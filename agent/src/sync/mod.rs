@@ -16,6 +16,7 @@ pub use link::{LinkState, LinkStatus};
 
 use crate::store::Store;
 use connection::Ended;
+use landfall_systemd::Pulse;
 use landfall_wire::backoff::Backoff;
 use link::Link;
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub struct Sync {
     status: watch::Receiver<LinkStatus>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    pulse: Pulse,
 }
 
 impl Sync {
@@ -61,13 +63,20 @@ impl Sync {
         let link = Link::new(hub);
         let status = link.subscribe();
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(keep_connected(store, identity, config, link, stopped));
-        Sync { status, stop, task }
+        let pulse = link.pulse();
+        let kept = keep_connected(store, identity, config, link, stopped);
+        let task = tokio::spawn(pulse.clone().of(kept));
+        Sync { status, stop, task, pulse }
     }
 
     /// The state of the link, as it changes.
     pub fn status(&self) -> watch::Receiver<LinkStatus> {
         self.status.clone()
+    }
+
+    /// Whether the sync gets on; waiting for the link is no work.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Writes the acknowledgements that came, disconnects and ends.

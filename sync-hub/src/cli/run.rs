@@ -45,7 +45,7 @@ pub(super) fn run(data: &Path, args: &RunArgs) -> Result<(), Failure> {
         None => File::default(),
     };
     let names = if args.name.is_empty() { file.names.clone() } else { args.name.clone() };
-    log_to_stderr();
+    landfall_systemd::log_to_stderr("info");
     let config = Config {
         data: data.to_owned(),
         devices: devices_at(data, args, &file)?,
@@ -128,17 +128,6 @@ fn ready(ready: Ready) {
         Met::Broker(address) => format!("broker={address}"),
     };
     out::line(format!("ready {devices} web={}", ready.web));
-}
-
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    // A second hub in the same process (tests) keeps the first one's log.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .try_init();
 }
 
 fn read(path: &Path) -> Result<File, Failure> {
