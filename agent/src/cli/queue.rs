@@ -9,7 +9,7 @@ use crate::queue::{self, Ask, Entry, LIMIT_MAX, Page, StreamPart, Summary, unhex
 use crate::stamp::wall_ms;
 use landfall_agent_core::replay;
 use landfall_wire::chain::ChainValue;
-use landfall_wire::record::{Event, Record, StreamId};
+use landfall_wire::record::{Event, Record, Refusal, StreamId};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -134,6 +134,12 @@ fn sentence(record: &Record) -> String {
         }
         Record::Event(event) => event_sentence(event),
         Record::Answer(answer) => format!("answer to {}", answer.ticket),
+        Record::Refusal(Refusal { stream, epoch, seq, reason }) => {
+            format!("{} {epoch}-{seq} was refused by the hub: {reason}", stream.name())
+        }
+        Record::Directive(directive) => {
+            format!("directive {} '{}'", directive.kind(), directive.key().1)
+        }
     }
 }
 

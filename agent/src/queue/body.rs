@@ -4,7 +4,7 @@
 use landfall_wire::id::Confidence;
 use landfall_wire::record::{
     Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Masking, Mechanism,
-    Outcome, Record, RedactedText, TaskKind, Verdict,
+    Outcome, Record, RedactedText, Refusal, TaskKind, Verdict,
 };
 use landfall_wire::release::{ReleaseReport, ReleaseStage};
 use serde::{Deserialize, Serialize};
@@ -146,7 +146,17 @@ pub(super) fn view(record: &Record) -> Value {
         Record::Loss(loss) => of_loss(*loss),
         // A device has none in a stream of its own.
         Record::Answer(answer) => json!({ "ticket": answer.ticket.to_string() }),
+        Record::Refusal(refusal) => of_refusal(refusal),
+        Record::Directive(directive) => {
+            let (_, subject) = directive.key();
+            json!({ "directive": directive.kind(), "subject": subject })
+        }
     }
+}
+
+fn of_refusal(refusal: &Refusal) -> Value {
+    let Refusal { stream, epoch, seq, reason } = refusal;
+    json!({ "stream": stream.name(), "epoch": epoch.to_string(), "seq": seq, "reason": reason })
 }
 
 fn of_outcome(outcome: &Outcome) -> Value {

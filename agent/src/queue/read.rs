@@ -103,7 +103,9 @@ fn written_ms(record: &Record) -> Option<u64> {
             | Event::Expired { .. }
             | Event::Chain(_),
         )
-        | Record::Loss(_) => None,
+        | Record::Loss(_)
+        | Record::Refusal(_)
+        | Record::Directive(_) => None,
     }
 }
 

@@ -93,6 +93,7 @@ fn reader(engine: &Engine) -> Store {
         durable: watch::channel(0).1,
         tickets: watch::Sender::new(0),
         pulse: Pulse::new("store"),
+        directives: watch::channel(0).1,
     }
 }
 

@@ -21,6 +21,7 @@
 mod ballast;
 mod copy;
 mod files;
+mod follow;
 mod table;
 mod thread;
 mod tip;
@@ -31,22 +32,24 @@ mod tests;
 
 pub use landfall_agent_core::store::{
     BYTES_MIN, CallerKey, Chunk, Committed, DAY_MS, GENERATION_BYTES_MAX, HeldOutcome, Kept,
-    OUTCOMES_READ_MAX, Opened, OutcomeId, Recall, StoreConfig, StoreError, StoreStatus,
+    OUTCOMES_READ_MAX, Opened, OutcomeId, Recall, Standing, StoreConfig, StoreError, StoreStatus,
     StreamStatus, TicketState, TicketStatus, WhenFull,
 };
 
 pub use self::copy::{StoreCopy, scratch_home};
 
+pub use self::follow::Following;
+
 use self::files::{Files, file_error};
-use self::thread::Writer;
-use landfall_agent_core::session::Held;
+use self::thread::{Tell, Writer};
+use landfall_agent_core::session::{DownBatch, Held};
 use landfall_agent_core::store::{Engine, Failed, Op, Reply, Shared, TableError};
 use landfall_agent_core::task::Entry;
 use landfall_systemd::Pulse;
 use landfall_wire::chain::ChainMark;
 use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, ShortDigest, TaskName, Ticket};
-use landfall_wire::record::{Answer, Event, StreamId};
+use landfall_wire::record::{Event, StreamId};
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -67,6 +70,7 @@ pub struct Store {
     durable: watch::Receiver<u64>,
     tickets: watch::Sender<u64>,
     pulse: Pulse,
+    directives: watch::Receiver<u64>,
 }
 
 impl Store {
@@ -85,21 +89,17 @@ impl Store {
         let shared = engine.shared();
         let (tell_durable, durable) = watch::channel(0);
         let tickets = watch::Sender::new(0);
+        let (tell_directives, directives) = watch::channel(0);
+        let tell =
+            Tell { durable: tell_durable, tickets: tickets.clone(), directives: tell_directives };
         let (ops, requests) = mpsc::channel();
-        let writer = Writer {
-            engine,
-            durable: tell_durable,
-            tickets: tickets.clone(),
-            pulse: pulse.clone(),
-            started,
-            _lock: lock,
-        };
+        let writer = Writer { engine, tell, pulse: pulse.clone(), started, _lock: lock };
         std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.run(&requests))
             .map_err(|e| file_error("start the writer of", dir, &e))?;
         let waiting = Arc::new(Semaphore::new(WAITING_MAX));
-        Ok((Store { shared, ops, waiting, durable, tickets, pulse }, opened))
+        Ok((Store { shared, ops, waiting, durable, tickets, pulse, directives }, opened))
     }
 
     /// Writes a decision with its escalation, ticket and retry key in one atomic commit, and
@@ -187,6 +187,17 @@ impl Store {
         self.tickets.subscribe()
     }
 
+    /// Directives of the hub that hold. What waits for one follows them, see
+    /// [`Store::follow_directives`].
+    pub fn directives(&self) -> Vec<Standing> {
+        self.shared.directives()
+    }
+
+    /// Follows the directives of the hub: those that hold now, then each that arrives.
+    pub fn follow_directives(&self) -> Following {
+        Following::new(self.clone(), self.directives.clone())
+    }
+
     /// The caller has the answer. Resolves when that is durable; a second time is harmless.
     ///
     /// # Errors
@@ -265,16 +276,13 @@ impl Store {
         self.ask(|reply| Op::Acked { mark, reply }).await
     }
 
-    /// For the sync: applies answers and moves the answer mark in one atomic commit.
+    /// For the sync: applies what came from the hub and moves the mark of its stream in one
+    /// atomic commit.
     ///
     /// # Errors
     /// Any [`StoreError`]: nothing of it is applied, and nothing must be acknowledged.
-    pub async fn apply_answers(
-        &self,
-        mark: Position,
-        answers: Vec<Answer>,
-    ) -> Result<(), StoreError> {
-        self.ask(|reply| Op::Answers { mark, answers, reply }).await
+    pub async fn apply_down(&self, batch: DownBatch) -> Result<(), StoreError> {
+        self.ask(|reply| Op::Down { batch, reply }).await
     }
 
     /// For the sync: there is a connection. What is there, and what is written until

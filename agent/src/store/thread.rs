@@ -12,13 +12,19 @@ use tokio::sync::watch;
 
 pub(super) struct Writer {
     pub(super) engine: Engine,
-    pub(super) durable: watch::Sender<u64>,
-    pub(super) tickets: watch::Sender<u64>,
+    pub(super) tell: Tell,
     pub(super) pulse: Pulse,
     /// Where the engine's milliseconds count from.
     pub(super) started: Instant,
     /// Held while the store is open, so that no second process opens it.
     pub(super) _lock: File,
+}
+
+/// Who hears of news.
+pub(super) struct Tell {
+    pub(super) durable: watch::Sender<u64>,
+    pub(super) tickets: watch::Sender<u64>,
+    pub(super) directives: watch::Sender<u64>,
 }
 
 impl Writer {
@@ -55,12 +61,12 @@ impl Writer {
     }
 
     fn tell(&mut self) {
-        let News { durable, tickets } = self.engine.take_news();
-        if durable {
-            self.durable.send_modify(|count| *count += 1);
-        }
-        if tickets {
-            self.tickets.send_modify(|count| *count += 1);
+        let News { durable, tickets, directives } = self.engine.take_news();
+        let Tell { durable: to_durable, tickets: to_tickets, directives: to_directives } =
+            &self.tell;
+        let news = [(durable, to_durable), (tickets, to_tickets), (directives, to_directives)];
+        for (_, to) in news.into_iter().filter(|(is_new, _)| *is_new) {
+            to.send_modify(|count| *count += 1);
         }
     }
 

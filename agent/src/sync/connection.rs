@@ -9,7 +9,7 @@ use super::trouble::Trouble;
 use super::{Identity, SyncConfig, split_address};
 use crate::stamp::wall_ms;
 use crate::store::{Store, StoreError};
-use landfall_agent_core::session::{Event, Persist, Send, Session, SessionLimits, Wanted};
+use landfall_agent_core::session::{Down, Event, Persist, Send, Session, SessionLimits, Wanted};
 use landfall_wire::coding::Primer;
 use landfall_wire::frame::{Batch, Frame, Position, Received};
 use landfall_wire::id::Epoch;
@@ -289,15 +289,16 @@ impl Connection<'_> {
                 self.start_acking();
                 Ok(())
             }
-            Persist::Answers { mark, answers, unreadable } => {
+            Persist::Down(batch) => {
+                let unreadable = batch.arrived.iter().filter(|one| one.down == Down::Unreadable);
+                let unreadable = unreadable.count() as u64 + batch.gone;
                 if unreadable > 0 {
                     tracing::error!(
                         unreadable,
-                        "answers of the hub cannot be read by this version, or are gone"
+                        "records of the hub cannot be read by this version, or are gone"
                     );
                 }
-                let applied = self.store.apply_answers(mark, answers).await;
-                applied.map_err(|e| Trouble::store(&e))
+                self.store.apply_down(batch).await.map_err(|e| Trouble::store(&e))
             }
             Persist::Offer => self.store.offer().await.map_err(|e| Trouble::store(&e)),
             Persist::RolledBack(mark) => {

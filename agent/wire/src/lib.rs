@@ -4,6 +4,7 @@
 //! * [`backoff`]: how long to wait before connecting again.
 //! * [`chain`]: what proves a log of outcomes complete and unaltered.
 //! * [`coding`]: records in as few bytes as possible.
+//! * [`directive`]: what the hub wants of a device.
 //! * [`record`]: the things worth keeping (outcome, escalation, answer, event, loss).
 //! * [`frame`]: how records are packed into one MQTT payload, with version, checksum and limits.
 //! * [`release`]: what a device is to run, and what became of it.
@@ -22,6 +23,7 @@
 pub mod backoff;
 pub mod chain;
 pub mod coding;
+pub mod directive;
 pub mod frame;
 pub mod id;
 pub mod limits;

@@ -4,6 +4,7 @@
 //! Enum variants are appended, never reordered: their order is the format.
 
 use crate::chain::ChainMark;
+use crate::directive::Directive;
 use crate::id::{Confidence, Epoch, ShortDigest, TaskName, Ticket};
 use crate::limits::{
     RECORD_BYTES_MAX, RECORD_FIELDS_BYTES_MAX, RECORD_META_BYTES_MAX, RECORD_TEXT_BYTES_MAX,
@@ -24,6 +25,11 @@ pub enum Record {
     Event(Event),
     /// Records that will never arrive. Stream: event.
     Loss(Loss),
+    /// A record that the hub has set aside because it cannot use it. Stream: answer (hub to
+    /// device).
+    Refusal(Refusal),
+    /// What the hub wants of the device. Stream: answer (hub to device).
+    Directive(Directive),
 }
 
 /// What was decided about a text.
@@ -313,6 +319,19 @@ pub enum LossReason {
     Damaged,
 }
 
+/// The hub has a record and cannot use it: it is kept there as it came, and the stream went on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Stream of the record.
+    pub stream: StreamId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its number.
+    pub seq: u64,
+    /// Why, in words.
+    pub reason: String,
+}
+
 /// The streams. The number is the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum StreamId {
@@ -322,7 +341,7 @@ pub enum StreamId {
     Escalation,
     /// Device to hub: health, tasks, losses.
     Event,
-    /// Hub to device: answers.
+    /// Hub to device: answers, refusals, directives.
     Answer,
 }
 
@@ -345,7 +364,9 @@ impl StreamId {
         match record {
             Record::Outcome(_) => self == StreamId::Outcome,
             Record::Escalation(_) => self == StreamId::Escalation,
-            Record::Answer(_) => self == StreamId::Answer,
+            Record::Answer(_) | Record::Refusal(_) | Record::Directive(_) => {
+                self == StreamId::Answer
+            }
             Record::Event(_) | Record::Loss(_) => self == StreamId::Event,
         }
     }
@@ -431,7 +452,9 @@ impl Record {
                 | Event::Chain(_)
                 | Event::Unrecorded { .. },
             )
-            | Record::Loss(_) => {}
+            | Record::Loss(_)
+            | Record::Directive(_) => {}
+            Record::Refusal(refusal) => fit_string(Some(&mut refusal.reason)),
         }
         self
     }

@@ -282,8 +282,8 @@ fn apply<L: Ledger>(ledger: &mut L, place: Place, record: &Record) -> Result<u64
             ledger.loss(place, &Lost::Told(*loss))?;
             return Ok(loss.end.saturating_sub(loss.first));
         }
-        // The plan lets no answer into a stream of a device.
-        Record::Answer(_) => {}
+        // The plan lets none of the hub's own records into a stream of a device.
+        Record::Answer(_) | Record::Refusal(_) | Record::Directive(_) => {}
     }
     Ok(0)
 }

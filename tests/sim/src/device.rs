@@ -9,7 +9,9 @@ use crate::invariant::Invariant;
 use crate::net::{Link, Way, shown};
 use crate::plant::Plant;
 use crate::world::{Event, World};
-use landfall_agent_core::session::{Closing, Event as Happened, Persist, Send, Session, Wanted};
+use landfall_agent_core::session::{
+    Closing, Down, DownBatch, Event as Happened, Persist, Send, Session, Wanted,
+};
 use landfall_agent_core::store::{
     Committed, Engine, Failed, GROUP_RECORDS_MAX, Op, RESERVE_BYTES, Reply, Shared, StoreError,
 };
@@ -551,13 +553,9 @@ impl World {
                 return true;
             }
             Persist::Offer => Op::Offer { reply },
-            Persist::Answers { mark, answers, unreadable } => {
-                if unreadable > 0 && !self.hub.restored {
-                    let detail = format!("d{device} cannot read {unreadable} answers at {mark:?}");
-                    self.broken(Invariant::GapsRecorded, detail);
-                }
-                self.count_late(device, answers.iter().map(|answer| answer.ticket).collect());
-                Op::Answers { mark, answers, reply }
+            Persist::Down(batch) => {
+                self.check_down(device, &batch);
+                Op::Down { batch, reply }
             }
             Persist::RolledBack(mark) => Op::RolledBack { mark, reply },
         };
@@ -574,6 +572,25 @@ impl World {
             }
             None => false,
         }
+    }
+
+    fn check_down(&mut self, device: usize, batch: &DownBatch) {
+        let mut tickets = Vec::new();
+        let mut unreadable = batch.gone;
+        for one in &batch.arrived {
+            match &one.down {
+                Down::Answer(answer) => tickets.push(answer.ticket),
+                Down::Refusal(_) | Down::Directive(_) => {}
+                Down::Unreadable => unreadable += 1,
+            }
+        }
+        if unreadable > 0 && !self.hub.restored {
+            let mark = batch.mark;
+            let detail =
+                format!("d{device} cannot read {unreadable} records of the hub at {mark:?}");
+            self.broken(Invariant::GapsRecorded, detail);
+        }
+        self.count_late(device, tickets);
     }
 
     fn count_late(&mut self, device: usize, tickets: Vec<Ticket>) {

@@ -8,7 +8,8 @@
 //! Invariants:
 //! * nothing is offered for sending before the hub has told its marks, never what is not
 //!   durable, and never above a stream's durable reach;
-//! * answers are acknowledged only in the send half of the step that persists them;
+//! * answers, refusals and directives are acknowledged only in the send half of the step that
+//!   persists them;
 //! * a hole in a salvaged stream is jumped only once the hub has everything before it, so that
 //!   what is merely late is never taken for lost;
 //! * a stream of lower value gets every fourth turn, so none starves;
@@ -20,15 +21,18 @@
 //!
 //! Not here: bytes on the wire, the store, clocks. Time is monotonic milliseconds, given.
 
+mod down;
 mod up;
 
 #[cfg(test)]
 mod tests;
 
+pub use down::{Arrived, Down, DownBatch};
+
 use landfall_wire::frame::{Batch, Frame, Hello, Position, Welcome};
 use landfall_wire::id::Epoch;
 use landfall_wire::limits::GREETING_STREAMS_MAX;
-use landfall_wire::record::{Answer, Record, StreamId};
+use landfall_wire::record::StreamId;
 use landfall_wire::stream::receive;
 use std::ops::Range;
 use up::Up;
@@ -131,15 +135,8 @@ pub enum Persist {
     /// The hub may be given everything there is: write that the reach of every stream is its
     /// end, now and with every commit of this connection.
     Offer,
-    /// Apply these answers and move the answer mark, in one atomic durable write.
-    Answers {
-        /// The new mark.
-        mark: Position,
-        /// The answers, in order.
-        answers: Vec<Answer>,
-        /// Records in between that this version cannot read, or that the hub no longer has.
-        unreadable: u64,
-    },
+    /// Apply what came from the hub and move the mark of its stream, in one atomic durable write.
+    Down(DownBatch),
     /// The hub holds more of this stream than it can have had from this store, which was
     /// restored from an old image: it must begin a new epoch.
     RolledBack(Position),
@@ -299,8 +296,8 @@ impl Session {
 
     /// Says where the device stands; nothing is offered until the hub has said where it does.
     fn greet(&mut self, now_ms: u64, effects: &mut Effects) {
-        let Some(Connected { version, at_ms, since_ms }) = &self.connected else { return };
-        let (version, at_ms) = (version.clone(), at_ms + now_ms.saturating_sub(*since_ms));
+        let Some(Connected { version, .. }) = &self.connected else { return };
+        let (version, at_ms) = (version.clone(), self.wall_ms(now_ms));
         let up = self.held.iter().map(|held| Position {
             stream: held.stream,
             epoch: held.epoch,
@@ -310,6 +307,12 @@ impl Session {
         self.phase = Phase::Greeting { since_ms: now_ms };
         self.ups.clear();
         effects.send.push(Send::Frame(Frame::Hello(hello)));
+    }
+
+    /// The wall clock as the connection's start had it, gone on since.
+    fn wall_ms(&self, now_ms: u64) -> u64 {
+        let connected = self.connected.as_ref();
+        connected.map_or(0, |known| known.at_ms + now_ms.saturating_sub(known.since_ms))
     }
 
     fn close(&mut self, why: Closing, effects: &mut Effects) {
@@ -330,7 +333,7 @@ impl Session {
                 self.welcome(now_ms, since_ms, &welcome, effects);
             }
             (Phase::Online, Frame::Ack(mark)) => self.acked(now_ms, mark, effects),
-            (Phase::Online, Frame::Batch(batch)) => self.batch(&batch, effects),
+            (Phase::Online, Frame::Batch(batch)) => self.batch(now_ms, &batch, effects),
             // From before the welcome: the hub sends it again after it.
             (Phase::Greeting { .. }, Frame::Ack(_) | Frame::Batch(_)) => {}
             // The hub answered two greetings: its session began again with the second.
@@ -384,7 +387,7 @@ impl Session {
         self.phase = Phase::Online;
     }
 
-    fn batch(&mut self, batch: &Batch, effects: &mut Effects) {
+    fn batch(&mut self, now_ms: u64, batch: &Batch, effects: &mut Effects) {
         let known = self.answers.filter(|known| known.epoch == batch.epoch);
         let (StreamId::Answer, Some(known)) = (batch.stream, known) else {
             return self.close(Closing::Protocol("a batch of an unknown stream"), effects);
@@ -392,11 +395,13 @@ impl Session {
         let receipt = receive(known.next, batch.floor, batch.first, batch.records.len());
         let mark = Position { next: receipt.mark, ..known };
         if mark != known {
-            let new = &batch.records[receipt.apply];
-            let answers: Vec<Answer> = new.iter().filter_map(|bytes| answer(bytes)).collect();
-            let gap = receipt.gap.map_or(0, |gap| gap.end - gap.start);
-            let unreadable = (new.len() - answers.len()) as u64 + gap;
-            effects.persist.push(Persist::Answers { mark, answers, unreadable });
+            let arrived = receipt.apply.map(|index| Arrived {
+                seq: batch.first + index as u64,
+                down: Down::read(&batch.records[index]),
+            });
+            let gone = receipt.gap.map_or(0, |gap| gap.end - gap.start);
+            let (arrived, at_ms) = (arrived.collect(), self.wall_ms(now_ms));
+            effects.persist.push(Persist::Down(DownBatch { mark, arrived, gone, at_ms }));
             self.answers = Some(mark);
         }
         effects.send.push(Send::Frame(Frame::Ack(mark)));
@@ -479,15 +484,5 @@ impl Session {
 fn persist_acked(mark: Position, released: &Range<u64>, effects: &mut Effects) {
     if !released.is_empty() {
         effects.persist.push(Persist::Acked(Position { next: released.end, ..mark }));
-    }
-}
-
-fn answer(bytes: &[u8]) -> Option<Answer> {
-    match Record::decode(bytes) {
-        Ok(Record::Answer(answer)) => Some(answer),
-        // A kind of record that only a newer agent knows, or one of another stream: the mark
-        // still moves past it.
-        Ok(Record::Outcome(_) | Record::Escalation(_) | Record::Event(_) | Record::Loss(_))
-        | Err(_) => None,
     }
 }

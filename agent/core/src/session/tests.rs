@@ -4,7 +4,7 @@
 
 use super::*;
 use landfall_wire::id::Ticket;
-use landfall_wire::record::Decision;
+use landfall_wire::record::{Answer, Decision, Record};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,9 +113,12 @@ impl World {
                     assert!(mark.next <= self.hub.marks[&(mark.stream, mark.epoch)]);
                     held.acked = held.acked.max(mark.next);
                 }
-                Persist::Answers { mark, answers, unreadable } => {
-                    assert_eq!(unreadable, 0);
-                    self.disk.applied.extend(answers.iter().map(|answer| answer.ticket.seq));
+                Persist::Down(DownBatch { mark, arrived, gone, .. }) => {
+                    assert_eq!(gone, 0);
+                    self.disk.applied.extend(arrived.iter().map(|one| match &one.down {
+                        Down::Answer(answer) => answer.ticket.seq,
+                        other => panic!("{other:?}"),
+                    }));
                     self.disk.answers = Some(mark);
                 }
                 Persist::Offer => {
@@ -623,9 +626,16 @@ fn an_unreadable_answer_is_counted_and_does_not_spoil_its_neighbour() {
     let stream = StreamId::Answer;
     let batch = Batch { stream, epoch: HUB, floor: 0, first: 0, records };
     let effects = session.step(9, Event::Frame(Frame::Batch(batch)));
-    let [Persist::Answers { mark, answers, unreadable }] = &effects.persist[..] else {
+    let [Persist::Down(DownBatch { mark, arrived, gone, at_ms })] = &effects.persist[..] else {
         panic!("{effects:?}")
     };
-    assert_eq!((mark.next, answers.len(), *unreadable), (2, 1, 1));
+    assert_eq!((mark.next, *gone, *at_ms), (2, 0, 9));
+    assert!(
+        matches!(
+            arrived[..],
+            [Arrived { seq: 0, down: Down::Unreadable }, Arrived { seq: 1, down: Down::Answer(_) }]
+        ),
+        "{arrived:?}"
+    );
     assert_eq!(effects.send, [Send::Frame(Frame::Ack(*mark))]);
 }

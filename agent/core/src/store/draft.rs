@@ -4,12 +4,15 @@ use super::StoreError;
 use super::keys;
 use super::medium::Changes;
 use super::meta::Meta;
+use super::standing::{Directives, NotDone, Standing, named};
 use super::state::{Failed, State, encode, seal, seal_record};
 use super::ticket::{RetryRecord, Stage, TicketRecord};
 use super::types::{CallerKey, Committed, Kept};
 use super::value::{Kind, Value};
+use crate::session::{Arrived, Down, DownBatch};
 use crate::task::Entry;
 use landfall_wire::chain::ChainMark;
+use landfall_wire::directive::Directive;
 use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::{Answer, Event, Loss, Record, StreamId, Verdict};
@@ -33,6 +36,8 @@ pub(super) struct Draft {
     pub(super) moved: bool,
     tickets: BTreeMap<Ticket, TicketRecord>,
     retries: BTreeMap<Vec<u8>, (CallerKey, Kept)>,
+    /// Directives that this commit writes.
+    pub(super) directives: Directives,
     done: Vec<Done>,
 }
 
@@ -51,6 +56,7 @@ impl Draft {
             moved: false,
             tickets: BTreeMap::new(),
             retries: BTreeMap::new(),
+            directives: Directives::new(),
             done: Vec::new(),
         }
     }
@@ -176,29 +182,46 @@ impl Draft {
         }
     }
 
-    /// Answers of the hub, with the mark that they reach.
-    pub(super) fn answers(
-        &mut self,
-        state: &State,
-        mark: Position,
-        answers: Vec<Answer>,
-    ) -> Result<(), Failed> {
-        for answer in answers {
-            let ticket = answer.ticket;
-            let known = self.ticket(state, ticket)?;
-            // A ticket lost with a damaged store is known again by its answer.
-            let was_open = known.as_ref().is_some_and(|known| known.stage == Stage::Open);
-            let deadline_ms = known.as_ref().map_or(self.meta.running_ms, |k| k.deadline_ms);
-            let new = known.is_none_or(|known| known.stage < Stage::Answered);
-            if new {
-                let record =
-                    TicketRecord { stage: Stage::Answered, deadline_ms, answer: Some(answer) };
-                self.put_ticket(ticket, record);
-                self.closed += u64::from(was_open);
+    /// What came from the hub, with the mark that it reaches.
+    pub(super) fn down(&mut self, state: &State, batch: DownBatch) -> Result<(), Failed> {
+        let DownBatch { mark, arrived, gone, at_ms } = batch;
+        let mut not_done = NotDone { unreadable: gone, ..NotDone::default() };
+        for Arrived { seq, down } in arrived {
+            match down {
+                Down::Answer(answer) => self.answered(state, answer)?,
+                Down::Refusal(_) => {}
+                Down::Directive(directive) => {
+                    if let Directive::Unknown(_) = &directive {
+                        not_done.unknown.push(named(&directive));
+                    }
+                    let standing = Standing { at: Position { next: seq, ..mark }, directive };
+                    let name = named(&standing.directive);
+                    if !self.directive(state, standing) {
+                        not_done.refused.push(name);
+                    }
+                }
+                Down::Unreadable => not_done.unreadable += 1,
             }
+        }
+        if let Some(detail) = not_done.detail() {
+            self.event(Record::Event(Event::Trouble { at_ms, detail })).map_err(Failed::Store)?;
         }
         self.meta.answers = Some(mark);
         self.moved = true;
+        Ok(())
+    }
+
+    fn answered(&mut self, state: &State, answer: Answer) -> Result<(), Failed> {
+        let ticket = answer.ticket;
+        let known = self.ticket(state, ticket)?;
+        // A ticket lost with a damaged store is known again by its answer.
+        let was_open = known.as_ref().is_some_and(|known| known.stage == Stage::Open);
+        let deadline_ms = known.as_ref().map_or(self.meta.running_ms, |k| k.deadline_ms);
+        if known.is_none_or(|known| known.stage < Stage::Answered) {
+            let record = TicketRecord { stage: Stage::Answered, deadline_ms, answer: Some(answer) };
+            self.put_ticket(ticket, record);
+            self.closed += u64::from(was_open);
+        }
         Ok(())
     }
 

@@ -28,6 +28,8 @@ pub struct News {
     pub durable: bool,
     /// A ticket's state.
     pub tickets: bool,
+    /// A directive of the hub.
+    pub directives: bool,
 }
 
 /// Writes the store. Every call is given the time, monotonic milliseconds of this process.
@@ -131,10 +133,9 @@ impl Engine {
                     let done = self.check_open().map(|()| self.draft.acked(mark));
                     self.answer(done, reply);
                 }
-                Op::Answers { mark, answers, reply } => {
+                Op::Down { batch, reply } => {
                     let done = self.check_open();
-                    let done =
-                        done.and_then(|()| self.draft.answers(&self.shared.state(), mark, answers));
+                    let done = done.and_then(|()| self.draft.down(&self.shared.state(), batch));
                     self.answer(done, reply);
                 }
                 Op::Offer { reply } => {
@@ -287,7 +288,7 @@ impl Engine {
         self.witness_failed = kept.is_err();
     }
 
-    fn committed(&mut self, draft: Draft) {
+    fn committed(&mut self, mut draft: Draft) {
         let mut state = self.shared.state_mut();
         if let Some(newest) = state.generations.last_mut() {
             newest.records += draft.records;
@@ -301,6 +302,9 @@ impl Engine {
         state.tickets_open = (state.tickets_open + draft.opened).saturating_sub(draft.closed);
         state.lost += draft.lost;
         state.meta = draft.meta.clone();
+        let directives = std::mem::take(&mut draft.directives);
+        self.news.directives |= !directives.is_empty();
+        state.directives.extend(directives);
         drop(state);
         self.collect_due |= draft.acked_changed;
         self.news.durable = true;
@@ -356,7 +360,7 @@ impl Engine {
             *known = state;
         }
         self.renew();
-        self.news = News { durable: true, tickets: true };
+        self.news = News { durable: true, tickets: true, directives: true };
         self.ensure_ballast()
     }
 

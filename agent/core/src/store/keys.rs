@@ -7,6 +7,7 @@
 //! t epoch(8) seq(8)               a ticket
 //! x deadline(8) epoch(8) seq(8)   tickets by the end of their time to live; no value
 //! k task 00 caller-id             what was replied to a caller's own id
+//! d kind(2) subject               a directive of the hub
 //! ```
 
 use super::types::CallerKey;
@@ -34,6 +35,13 @@ pub(super) const OUTCOMES_END: &[u8] = b"r\x01";
 /// The epoch in a record's key.
 pub(super) fn parse_record_epoch(key: &[u8]) -> Option<Epoch> {
     Some(Epoch(u64::from_be_bytes(key.get(2..10)?.try_into().ok()?)))
+}
+
+pub(super) const DIRECTIVES: &[u8] = b"d";
+pub(super) const DIRECTIVES_END: &[u8] = b"e";
+
+pub(super) fn directive(kind: u16, subject: &str) -> Vec<u8> {
+    [b"d", &kind.to_be_bytes()[..], subject.as_bytes()].concat()
 }
 
 pub(super) fn ticket(ticket: Ticket) -> Vec<u8> {

@@ -12,6 +12,7 @@ use super::keys;
 use super::medium::{Changes, Medium, Notice, TableError};
 use super::meta::Meta;
 use super::salvage::{self, Evidence, Find};
+use super::standing::Directives;
 use super::state::{Failed, Health, State};
 use super::ticket::{Stage, TicketRecord};
 use super::types::{Opened, StreamStatus};
@@ -124,7 +125,14 @@ fn try_load(
         Some(meta) => meta,
         None => Meta::new(medium)?,
     };
-    let mut state = State { health: Health::Writable, meta, generations, tickets_open: 0, lost: 0 };
+    let mut state = State {
+        health: Health::Writable,
+        meta,
+        generations,
+        tickets_open: 0,
+        lost: 0,
+        directives: Directives::new(),
+    };
     if !damaged.is_empty() {
         replace(medium, &mut state, &damaged, evidence, &mut opened)?;
     } else if state.generations.is_empty() {
@@ -134,6 +142,7 @@ fn try_load(
     state.meta.bind(medium);
     state.meta.reopen();
     state.tickets_open = count_open(&state)?;
+    state.find_directives()?;
     Ok((state, opened))
 }
 
@@ -315,6 +324,10 @@ fn copy_out(
         if wanted {
             draft.open_ticket(ticket, record);
         }
+    }
+    state.find_directives().map_err(|e| failed_error(medium, e))?;
+    for standing in find.directives.into_values() {
+        draft.directive(state, standing);
     }
     write(state, draft).map_err(|e| failed_error(medium, e))?;
     remember_deadlines(state).map_err(|e| failed_error(medium, e))?;

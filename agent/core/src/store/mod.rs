@@ -7,7 +7,8 @@
 //!
 //! Invariants, as long as a table's commit is atomic and durable:
 //! * what was acknowledged is durable. A decision, its escalation, its ticket and its retry key
-//!   are one atomic write; so are answers with the mark that they reach;
+//!   are one atomic write; so are answers and directives of the hub with the mark that they
+//!   reach;
 //! * a sequence number of an epoch is used once. Every commit writes the positions, and an
 //!   acknowledged floor is durable before what lies below it is deleted;
 //! * what the hub has is kept for audit within named limits, and goes first when room is needed;
@@ -40,6 +41,7 @@ mod meta;
 mod ops;
 mod rollback;
 mod salvage;
+mod standing;
 mod state;
 mod ticket;
 mod types;
@@ -57,6 +59,7 @@ pub use error::StoreError;
 pub use journal::{HeldOutcome, OUTCOMES_READ_MAX, OutcomeId};
 pub use medium::{Changes, Medium, Notice, Pair, Table, TableError};
 pub use ops::{Op, Reply};
+pub use standing::{DIRECTIVES_MAX, Standing};
 pub use state::{Failed, Shared};
 pub use types::{
     CallerKey, Chunk, Committed, Kept, Opened, Recall, StoreStatus, StreamStatus, TicketState,

@@ -2,10 +2,11 @@
 
 use super::StoreError;
 use super::types::{CallerKey, Committed};
+use crate::session::DownBatch;
 use crate::task::Entry;
 use landfall_wire::frame::Position;
 use landfall_wire::id::Ticket;
-use landfall_wire::record::{Answer, Event};
+use landfall_wire::record::Event;
 
 /// Told the outcome, once it is durable or has failed. Whoever asked may be gone: then the
 /// outcome is dropped, not the write.
@@ -45,12 +46,10 @@ pub enum Op {
         /// Told the outcome.
         reply: Reply<()>,
     },
-    /// Answers of the hub with the mark that they reach, atomically.
-    Answers {
-        /// The mark.
-        mark: Position,
-        /// The answers, in order.
-        answers: Vec<Answer>,
+    /// What came from the hub with the mark that it reaches, atomically.
+    Down {
+        /// What came.
+        batch: DownBatch,
         /// Told the outcome.
         reply: Reply<()>,
     },
@@ -93,7 +92,7 @@ impl Op {
             Op::Commit { urgent, .. } => *urgent,
             Op::Event { .. } | Op::Acked { .. } => false,
             Op::Delivered { .. }
-            | Op::Answers { .. }
+            | Op::Down { .. }
             | Op::Offer { .. }
             | Op::RolledBack { .. }
             | Op::Suspect { .. }

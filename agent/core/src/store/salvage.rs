@@ -4,6 +4,7 @@ use super::StoreError;
 use super::keys;
 use super::medium::{Medium, Table, TableError};
 use super::meta::Meta;
+use super::standing::{Directives, Standing};
 use super::ticket::{RetryRecord, TicketRecord};
 use super::types::StreamStatus;
 use super::value::{Kind, Value, carve};
@@ -47,6 +48,8 @@ pub(super) struct Find {
     named: BTreeMap<(StreamId, Epoch), u64>,
     /// The latest stage of each ticket.
     pub(super) tickets: BTreeMap<Ticket, TicketRecord>,
+    /// The latest of each kind and subject.
+    pub(super) directives: Directives,
 }
 
 impl Find {
@@ -129,6 +132,14 @@ pub(super) fn survey(
             }
         }
         Kind::Retry => find.name(StreamId::Outcome, value),
+        Kind::Directive => {
+            if let Some(standing) = Standing::parse(value) {
+                let known = find.directives.get(&standing.directive.key());
+                if known.is_none_or(|known| standing.follows(known)) {
+                    find.directives.insert(standing.directive.key(), standing);
+                }
+            }
+        }
         // Not kept in generations.
         Kind::Witness => {}
     })

@@ -5,6 +5,7 @@ use super::generation::Generation;
 use super::keys;
 use super::medium::{Pair, TableError};
 use super::meta::Meta;
+use super::standing::Directives;
 use super::ticket::{RetryRecord, Stage, TicketRecord};
 use super::types::{
     CallerKey, Chunk, Kept, Recall, StoreStatus, StreamStatus, TicketState, TicketStatus,
@@ -47,6 +48,7 @@ pub(super) struct State {
     pub(super) generations: Vec<Generation>,
     pub(super) tickets_open: u64,
     pub(super) lost: u64,
+    pub(super) directives: Directives,
 }
 
 /// The open store, to read from; shared by every handle and the engine.

@@ -140,9 +140,9 @@ impl Engine {
     }
 
     /// Copies what must outlive the oldest generation into the newest: tickets that are not
-    /// over, and, if it is dropped unfinished, records that may not be lost.
+    /// over, directives, and, if it is dropped unfinished, records that may not be lost.
     fn carry(&mut self, unfinished: bool) -> bool {
-        let carried = self.carry_tickets().and_then(|()| {
+        let carried = self.carry_tickets().and_then(|()| self.carry_directives()).and_then(|()| {
             if !unfinished {
                 return Ok(());
             }
@@ -211,7 +211,7 @@ impl Engine {
         }
     }
 
-    fn flush_carried(&mut self) -> Result<(), Failed> {
+    pub(super) fn flush_carried(&mut self) -> Result<(), Failed> {
         if self.draft.changes.put.len() < CHANGES_MAX || self.commit() {
             return Ok(());
         }
@@ -297,7 +297,7 @@ impl Engine {
 }
 
 /// Whether a newer generation than the oldest knows the key.
-fn is_newer_elsewhere(state: &State, key: &[u8]) -> Result<bool, Failed> {
+pub(super) fn is_newer_elsewhere(state: &State, key: &[u8]) -> Result<bool, Failed> {
     for generation in &state.generations[1..] {
         let found = generation.table.get(key);
         if found.map_err(|e| Failed::Generation(generation.number, e))?.is_some() {

@@ -5,7 +5,8 @@
 //! 0       4     magic "LFv1"; the digit is the format's version
 //! 4       1     kind
 //! 5       8     epoch
-//! 13      8     sequence number (of a ticket: its number; of meta and witness: their counter)
+//! 13      8     sequence number (of a ticket: its number; of meta and witness: their counter;
+//!               of a directive: its number in the hub's stream, with the epoch of that)
 //! 21      4     length of the payload
 //! 25      4     CRC-32 of bytes 4..25 and the payload
 //! 29      ..    payload
@@ -39,6 +40,7 @@ pub(super) enum Kind {
     Retry,
     Meta,
     Witness,
+    Directive,
 }
 
 impl Kind {
@@ -52,6 +54,7 @@ impl Kind {
             Kind::Retry => 17,
             Kind::Meta => 18,
             Kind::Witness => 19,
+            Kind::Directive => 20,
         }
     }
 
@@ -65,6 +68,7 @@ impl Kind {
             17 => Kind::Retry,
             18 => Kind::Meta,
             19 => Kind::Witness,
+            20 => Kind::Directive,
             _ => return None,
         })
     }
@@ -178,6 +182,33 @@ mod tests {
         assert_eq!(&bytes[25..29], &checksum(&head[4..], &[b"ab"]).to_le_bytes());
         assert_eq!(&bytes[29..], b"ab");
         assert_eq!(Value::open(&bytes), Some(value));
+    }
+
+    #[test]
+    fn every_kind_has_its_number_for_good() {
+        let kinds = StreamId::UP.map(Kind::Record).into_iter().chain([
+            Kind::Record(StreamId::Answer),
+            Kind::Ticket,
+            Kind::Retry,
+            Kind::Meta,
+            Kind::Witness,
+            Kind::Directive,
+        ]);
+        let codes: Vec<u8> = kinds.clone().map(Kind::code).collect();
+        assert_eq!(codes, [1, 2, 0, 3, 16, 17, 18, 19, 20]);
+        for (kind, code) in kinds.zip(codes) {
+            assert_eq!(Kind::from_code(code), Some(kind));
+        }
+        // What a later version writes is passed over, as a version before a kind does with it.
+        let value =
+            Value { kind: Kind::Ticket, epoch: Epoch(1), seq: 2, before: None, payload: b"a" };
+        let mut later = value.seal().unwrap();
+        later[4] = 99;
+        let crc = checksum(&later[4..25], &[b"a"]);
+        later[25..29].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Value::open(&later), None);
+        let raw = [later, sealed(5)].concat();
+        assert_eq!(carve(&raw).map(|value| value.seq).collect::<Vec<_>>(), [5]);
     }
 
     #[test]

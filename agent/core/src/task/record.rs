@@ -165,7 +165,12 @@ fn question(
 fn fit_outcome(outcome: Outcome) -> Outcome {
     match Record::Outcome(outcome).fit() {
         Record::Outcome(outcome) => outcome,
-        Record::Escalation(_) | Record::Answer(_) | Record::Event(_) | Record::Loss(_) => {
+        Record::Escalation(_)
+        | Record::Answer(_)
+        | Record::Event(_)
+        | Record::Loss(_)
+        | Record::Refusal(_)
+        | Record::Directive(_) => {
             unreachable!("fitting keeps the kind of a record")
         }
     }
@@ -174,7 +179,12 @@ fn fit_outcome(outcome: Outcome) -> Outcome {
 fn fit_escalation(escalation: Escalation) -> Escalation {
     match Record::Escalation(escalation).fit() {
         Record::Escalation(escalation) => escalation,
-        Record::Outcome(_) | Record::Answer(_) | Record::Event(_) | Record::Loss(_) => {
+        Record::Outcome(_)
+        | Record::Answer(_)
+        | Record::Event(_)
+        | Record::Loss(_)
+        | Record::Refusal(_)
+        | Record::Directive(_) => {
             unreachable!("fitting keeps the kind of a record")
         }
     }

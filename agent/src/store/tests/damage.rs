@@ -270,7 +270,7 @@ fn tickets_and_retry_keys_survive_damage() {
     let ticket = known[0];
     assert_eq!(store.ticket(ticket).unwrap().unwrap().state, TicketState::Queued);
     let answers = vec![answer_to(ticket, "Leaking")];
-    runtime().block_on(store.apply_answers(answer_mark(1), answers)).unwrap();
+    runtime().block_on(store.apply_down(answers_until(1, answers))).unwrap();
     assert_eq!(store.ticket(ticket).unwrap().unwrap().state, TicketState::Answered);
 }
 

@@ -3,6 +3,7 @@
 mod chain;
 mod crash;
 mod damage;
+mod directives;
 mod full;
 mod journal;
 mod life;
@@ -11,10 +12,11 @@ mod tickets;
 use super::*;
 use landfall_agent_core::judgement::{Answer as Given, Ruling};
 use landfall_agent_core::reply::Reply as CallerReply;
+use landfall_agent_core::session::{Arrived, Down};
 use landfall_wire::id::{Confidence, ShortDigest};
 use landfall_wire::record::{
-    Decision, Escalation, EscalationReason, LossReason, Mechanism, Outcome, Record, RedactedText,
-    Verdict,
+    Answer, Decision, Escalation, EscalationReason, LossReason, Mechanism, Outcome, Record,
+    RedactedText, Verdict,
 };
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -100,6 +102,18 @@ fn answer_to(ticket: Ticket, label: &str) -> Answer {
 
 fn answer_mark(next: u64) -> Position {
     Position { stream: StreamId::Answer, epoch: Epoch(9), next }
+}
+
+/// Answers of the hub up to a mark.
+fn answers_until(next: u64, answers: Vec<Answer>) -> DownBatch {
+    down_until(next, answers.into_iter().map(Down::Answer).collect())
+}
+
+/// Records of the hub up to a mark.
+fn down_until(next: u64, down: Vec<Down>) -> DownBatch {
+    let first = next - down.len() as u64;
+    let arrived = (first..).zip(down).map(|(seq, down)| Arrived { seq, down }).collect();
+    DownBatch { mark: answer_mark(next), arrived, gone: 0, at_ms: 7 }
 }
 
 fn stream(store: &Store, stream: StreamId) -> StreamStatus {

@@ -25,7 +25,7 @@ fn a_ticket_goes_from_queued_to_delivered() {
     runtime().block_on(store.acked(mark(of, 1))).unwrap();
     assert_eq!(state(&store, ticket), TicketState::Received);
     let answer = answer_to(ticket, "Leaking");
-    runtime().block_on(store.apply_answers(answer_mark(1), vec![answer.clone()])).unwrap();
+    runtime().block_on(store.apply_down(answers_until(1, vec![answer.clone()]))).unwrap();
     assert_eq!(state(&store, ticket), TicketState::Answered);
     assert_eq!(store.ticket(ticket).unwrap().unwrap().answer, Some(answer.clone()));
     assert_eq!(store.status().tickets_open, 0);
@@ -49,7 +49,7 @@ fn an_answer_counts_once_and_a_later_one_does_not_replace_it() {
     let ticket = escalate(&store, 60);
     for (next, label) in [(1, "Leaking"), (2, "Breakdown")] {
         let answers = vec![answer_to(ticket, label)];
-        runtime().block_on(store.apply_answers(answer_mark(next), answers)).unwrap();
+        runtime().block_on(store.apply_down(answers_until(next, answers))).unwrap();
     }
     let answer = store.ticket(ticket).unwrap().unwrap().answer.unwrap();
     assert_eq!(answer.decision, Decision::Label("Leaking".into()));
@@ -65,7 +65,7 @@ fn an_answer_to_a_ticket_that_was_lost_makes_it_known_again() {
     let missing = runtime().block_on(store.delivered(ticket));
     assert!(matches!(missing, Err(StoreError::UnknownTicket)), "{missing:?}");
     let answers = vec![answer_to(ticket, "Leaking")];
-    runtime().block_on(store.apply_answers(answer_mark(1), answers)).unwrap();
+    runtime().block_on(store.apply_down(answers_until(1, answers))).unwrap();
     assert_eq!(state(&store, ticket), TicketState::Answered);
 }
 
@@ -82,7 +82,7 @@ fn a_ticket_expires_in_running_time_and_the_hub_is_told() {
     assert_eq!(events(&store), [Record::Event(Event::Expired { ticket })]);
     // Better late than never.
     let answers = vec![answer_to(ticket, "Leaking")];
-    runtime().block_on(store.apply_answers(answer_mark(1), answers)).unwrap();
+    runtime().block_on(store.apply_down(answers_until(1, answers))).unwrap();
     assert_eq!(state(&store, ticket), TicketState::Answered);
 }
 

@@ -1,10 +1,11 @@
 //! Strategies that make any record.
 
 use landfall_wire::chain::{ChainMark, ChainValue};
+use landfall_wire::directive::{Directive, Reporting, ReportingMode, Sealed};
 use landfall_wire::id::{Confidence, Digest, Epoch, ShortDigest, TaskName, Ticket};
 use landfall_wire::record::{
     Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Masking,
-    Mechanism, Outcome, Read, Record, RedactedText, StreamId, TaskKind, Verdict,
+    Mechanism, Outcome, Read, Record, RedactedText, Refusal, StreamId, TaskKind, Verdict,
 };
 use landfall_wire::release::{ReleaseFault, ReleaseReport, ReleaseStage};
 use proptest::collection::vec;
@@ -198,6 +199,29 @@ fn loss() -> impl Strategy<Value = Loss> {
     )
 }
 
+fn refusal() -> impl Strategy<Value = Refusal> {
+    let stream = prop_oneof![Just(StreamId::Outcome), Just(StreamId::Event)];
+    (stream, ticket(), ".{0,600}").prop_map(|(stream, Ticket { epoch, seq }, reason)| Refusal {
+        stream,
+        epoch,
+        seq,
+        reason,
+    })
+}
+
+fn directive() -> impl Strategy<Value = Directive> {
+    let mode = prop_oneof![
+        Just(ReportingMode::Full),
+        any::<u32>().prop_map(|one_in| ReportingMode::Sampled { one_in }),
+        Just(ReportingMode::Sketch),
+    ];
+    let reporting = (option::of(task()), mode)
+        .prop_map(|(task, mode)| Directive::Reporting(Reporting { task, mode }));
+    let sealed = (any::<u16>(), ".{0,40}", vec(any::<u8>(), 0..300))
+        .prop_map(|(kind, subject, body)| Directive::from(Sealed { kind, subject, body }));
+    prop_oneof![reporting, sealed]
+}
+
 /// Any record, including ones over the limits.
 pub(crate) fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
@@ -206,5 +230,7 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         answer().prop_map(Record::Answer),
         event().prop_map(Record::Event),
         loss().prop_map(Record::Loss),
+        refusal().prop_map(Record::Refusal),
+        directive().prop_map(Record::Directive),
     ]
 }

@@ -2,11 +2,12 @@
 
 use landfall_wire::chain::{ChainMark, ChainValue};
 use landfall_wire::coding::Primer;
+use landfall_wire::directive::{Directive, Reporting, ReportingMode, Sealed};
 use landfall_wire::frame::{Batch, Frame, Hello, Position, Welcome};
 use landfall_wire::id::{Confidence, Digest, Epoch, ShortDigest, Ticket};
 use landfall_wire::record::{
     Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Masking,
-    Mechanism, Outcome, Read, Record, RedactedText, StreamId, TaskKind, Verdict,
+    Mechanism, Outcome, Read, Record, RedactedText, Refusal, StreamId, TaskKind, Verdict,
 };
 use landfall_wire::release::{ReleaseFault, ReleaseReport, ReleaseStage};
 
@@ -41,6 +42,11 @@ pub(crate) fn about(record: &Record) -> &'static str {
         Record::Loss(loss) => match loss.reason {
             LossReason::Shed => "Record::Loss, shed",
             LossReason::Damaged => "Record::Loss, damaged",
+        },
+        Record::Refusal(_) => "Record::Refusal",
+        Record::Directive(directive) => match directive {
+            Directive::Reporting(_) => "Record::Directive, Reporting",
+            Directive::Unknown(_) => "Record::Directive, of a kind that is not known",
         },
     }
 }
@@ -226,6 +232,29 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
         ("event-release-rolled-back", release(None, rolled_back())),
         ("loss-shed", loss(StreamId::Outcome, LossReason::Shed)),
         ("loss-damaged", loss(StreamId::Answer, LossReason::Damaged)),
+        (
+            "refusal",
+            Record::Refusal(Refusal {
+                stream: StreamId::Event,
+                epoch: EPOCH,
+                seq: 300,
+                reason: "not a record of a known kind".to_owned(),
+            }),
+        ),
+        ("directive-reporting", reporting(None, ReportingMode::Full)),
+        (
+            "directive-reporting-sampled",
+            reporting(Some("failure-mode"), ReportingMode::Sampled { one_in: 20 }),
+        ),
+        ("directive-reporting-sketch", reporting(None, ReportingMode::Sketch)),
+        (
+            "directive-unknown",
+            Record::Directive(Directive::Unknown(Sealed {
+                kind: 900,
+                subject: "pump-model".to_owned(),
+                body: b"what a later version says".to_vec(),
+            })),
+        ),
     ]
 }
 
@@ -243,6 +272,11 @@ fn release(release: Option<Digest>, stage: ReleaseStage) -> Record {
 fn rolled_back() -> ReleaseStage {
     let detail = "failure-mode: 31 of 61 right, 52 are stated".to_owned();
     ReleaseStage::RolledBack { fault: ReleaseFault::Evaluation, detail }
+}
+
+fn reporting(task: Option<&str>, mode: ReportingMode) -> Record {
+    let task = task.map(|task| task.parse().expect("a task name"));
+    Record::Directive(Directive::Reporting(Reporting { task, mode }))
 }
 
 /// Every kind of frame: file name, a line for the reader, the value.
@@ -301,7 +335,17 @@ pub(crate) fn coded_frames() -> Vec<(&'static str, &'static str, Frame, Primer)>
         records: coded,
     });
     let hello = frames().swap_remove(0).2;
+    let down = ["answer-label", "refusal", "directive-reporting-sampled", "directive-unknown"];
+    let down = down.iter().filter_map(found).map(|r| r.encode().expect("small")).collect();
+    let down = Frame::Batch(Batch {
+        stream: StreamId::Answer,
+        epoch: EPOCH,
+        floor: 0,
+        first: 5,
+        records: down,
+    });
     vec![
+        ("coded-batch-down", "Frame::Batch, hub to device, primer 1", down, Primer::WorkOrders),
         ("coded-hello", "Frame::Hello, version 2", hello, Primer::None),
         ("coded-batch", "Frame::Batch, coded without a primer", batch.clone(), Primer::None),
         ("coded-batch-primed", "Frame::Batch, coded with primer 1", batch, Primer::WorkOrders),
