@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_kind_of_a_later_version_is_kept_as_it_came() {
         let later = Sealed { kind: 900, subject: "pump-model".to_owned(), body: vec![0, 255, 7] };
-        let record = Record::Directive(Directive::Unknown(later.clone()));
+        let record = Record::Directive(Directive::Unknown(later));
         let bytes = record.encode().unwrap();
         let read = Record::decode(&bytes).unwrap();
         assert_eq!(read, record);
