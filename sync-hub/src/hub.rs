@@ -2,7 +2,7 @@
 
 use crate::broker::{Broker, BrokerConfig, BrokerStatus};
 use crate::database::commands::Starting;
-use crate::database::{Database, DbError};
+use crate::database::{Database, DbError, Source, SourceError};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::exchange::Exchange;
 use crate::identity::{Authority, IdentityError};
@@ -12,6 +12,7 @@ use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
@@ -24,8 +25,10 @@ pub const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Directory of certificates and database; made if missing.
+    /// Directory of certificates, and of the database if it is a file; made if missing.
     pub data: PathBuf,
+    /// Where the database is.
+    pub database: Source,
     /// Where devices are met.
     pub devices: DevicesAt,
     /// Address for the page and the API; loopback.
@@ -87,6 +90,9 @@ pub enum HubError {
     /// The database.
     #[error(transparent)]
     Database(#[from] DbError),
+    /// Where it is cannot be noted.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The devices' endpoint.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -115,7 +121,8 @@ pub async fn serve(
     let web = Web::bind(config.web).await?;
     let authority = Authority::open(&config.data, now_ms())?;
     let _lock = lock(&config.data)?;
-    let (database, writer) = Database::start(&config.data)?;
+    let (database, writer) = start_database(config.database.clone()).await?;
+    config.database.remember(&config.data)?;
     let exchange = Exchange::new(database.clone());
     let doors = Doors::open(&config, &authority, Arc::clone(&exchange)).await?;
     database.write(Starting { address: address(&config, &doors.met()) }).await?;
@@ -136,6 +143,11 @@ pub async fn serve(
     Ok(())
 }
 
+async fn start_database(source: Source) -> Result<(Database, JoinHandle<()>), DbError> {
+    let started = tokio::task::spawn_blocking(move || Database::start(&source)).await;
+    started.unwrap_or(Err(DbError::Panicked))
+}
+
 impl Doors {
     async fn open(
         config: &Config,
@@ -147,7 +159,9 @@ impl Doors {
                 let identity = authority.server(&hosts(config, *listen), now_ms())?;
                 Doors::Endpoint(Endpoint::start(*listen, identity, exchange).await?)
             }
-            DevicesAt::Broker(broker) => Doors::Broker(Broker::start(broker.clone(), exchange)?),
+            DevicesAt::Broker(broker) => {
+                Doors::Broker(Broker::start(broker.clone(), exchange).await?)
+            }
         })
     }
 

@@ -79,8 +79,11 @@ impl Broker {
     ///
     /// # Errors
     /// [`DbError`] if the database cannot be read.
-    pub(crate) fn start(config: BrokerConfig, exchange: Arc<Exchange>) -> Result<Broker, DbError> {
-        let watcher = exchange::watcher(&exchange)?;
+    pub(crate) async fn start(
+        config: BrokerConfig,
+        exchange: Arc<Exchange>,
+    ) -> Result<Broker, DbError> {
+        let watcher = exchange::watcher(&exchange).await?;
         let watcher = tokio::spawn(exchange::watch(Arc::clone(&exchange), watcher));
         let sender = watch::Sender::new(BrokerStatus {
             address: config.address.to_string(),

@@ -1,5 +1,6 @@
 //! What can be typed. Parsing happens here, once; the commands get checked values.
 
+use crate::database::Source;
 use crate::identity::HubAddress;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use landfall_wire::id::{DeviceId, TaskName, Ticket};
@@ -28,6 +29,11 @@ pub(super) struct Cli {
     /// Directory of the hub's certificates and database.
     #[arg(long, global = true, value_name = "DIR", default_value = DATA_DIR_DEFAULT)]
     pub(super) data: PathBuf,
+    /// PostgreSQL database to use instead of a file in the directory: postgres://USER@HOST/NAME;
+    /// the password is in the file that PGPASSFILE names, or ~/.pgpass. A hub that has run
+    /// remembers it.
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) database: Option<Source>,
     /// What to do.
     #[command(subcommand)]
     pub(super) command: Command,
@@ -103,7 +109,7 @@ pub(super) struct RunArgs {
     /// certificate. Repeatable.
     #[arg(long, value_name = "HOST")]
     pub(super) name: Vec<String>,
-    /// TOML file with `listen`, `web`, `names` and `[broker]`.
+    /// TOML file with `listen`, `web`, `names`, `database` and `[broker]`.
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }

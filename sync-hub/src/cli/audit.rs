@@ -1,12 +1,11 @@
 //! `audit`: whether what a device decided is here, complete and unaltered.
 
 use super::failure::Failure;
-use super::{open, out};
+use super::{Home, open, out};
 use crate::database::audit;
 use landfall_hub_core::audit::{Finding, Report, Span};
 use landfall_wire::id::DeviceId;
 use serde::Serialize;
-use std::path::Path;
 
 /// Nothing is wrong, but not everything is proven.
 const NOT_PROVEN: u8 = 3;
@@ -22,8 +21,8 @@ struct Audited<'a> {
 }
 
 /// Prints the report; returns the exit code.
-pub(super) fn audit(data: &Path, device: &DeviceId, json: bool) -> Result<u8, Failure> {
-    let epochs = audit::audit(&open(data)?, device)?;
+pub(super) fn audit(home: &Home, device: &DeviceId, json: bool) -> Result<u8, Failure> {
+    let epochs = audit::audit(&open(home)?, device)?;
     let epochs = epochs.ok_or_else(|| {
         Failure::new(format!("there is no device {device}"), "`landfall-hub devices` lists them")
     })?;

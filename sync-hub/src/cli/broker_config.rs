@@ -2,23 +2,23 @@
 
 use super::args::{BrokerConfigCommand, MosquittoArgs};
 use super::failure::Failure;
-use super::out;
+use super::{Home, out};
 use crate::broker::mosquitto::{self, Became, CONFIG_FILE, MosquittoError, Request};
 use crate::database::commands::NoteBrokerDir;
 use crate::database::{self, queries};
 use crate::hub::{LOCAL_NAMES, now_ms};
 use crate::identity::Authority;
-use std::path::Path;
 
-pub(super) fn broker_config(data: &Path, command: BrokerConfigCommand) -> Result<(), Failure> {
+pub(super) fn broker_config(home: &Home, command: BrokerConfigCommand) -> Result<(), Failure> {
     match command {
-        BrokerConfigCommand::Mosquitto(args) => mosquitto(data, args),
+        BrokerConfigCommand::Mosquitto(args) => mosquitto(home, args),
     }
 }
 
-fn mosquitto(data: &Path, args: MosquittoArgs) -> Result<(), Failure> {
+fn mosquitto(home: &Home, args: MosquittoArgs) -> Result<(), Failure> {
+    let data = &home.data;
     let authority = Authority::open(data, now_ms())?;
-    let mut books = database::open(data)?;
+    let mut books = database::open(&home.database)?;
     let mut hosts: Vec<String> = LOCAL_NAMES.map(str::to_owned).into();
     if !args.listen.ip().is_unspecified() {
         hosts.push(args.listen.ip().to_string());

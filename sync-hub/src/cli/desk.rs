@@ -3,7 +3,7 @@
 use super::args::{AnswerArgs, DecisionArgs, EscalationsCommand, StateFilter};
 use super::failure::Failure;
 use super::lists::decision;
-use super::{open, out};
+use super::{Home, open, out};
 use crate::database::commands::{GiveAnswer, GiveAnswerError};
 use crate::database::queries::{self, Page};
 use crate::database::views::EscalationView;
@@ -11,9 +11,8 @@ use crate::database::{self};
 use crate::hub::{is_running, now_ms};
 use landfall_hub_core::desk::{Draft, DraftDecision, State};
 use serde_json::json;
-use std::path::Path;
 
-pub(super) fn escalations(data: &Path, command: EscalationsCommand) -> Result<(), Failure> {
+pub(super) fn escalations(home: &Home, command: EscalationsCommand) -> Result<(), Failure> {
     match command {
         EscalationsCommand::List { state, device, limit, json } => {
             let state = match state {
@@ -23,11 +22,11 @@ pub(super) fn escalations(data: &Path, command: EscalationsCommand) -> Result<()
                 StateFilter::Expired => Some(State::Expired),
                 StateFilter::All => None,
             };
-            list(data, &Page { device, state, limit, ..Page::default() }, json)
+            list(home, &Page { device, state, limit, ..Page::default() }, json)
         }
         EscalationsCommand::Show { escalation, json } => {
             let (device, ticket) = (escalation.device, escalation.ticket);
-            let found = queries::escalation(&open(data)?, &device, ticket)?
+            let found = queries::escalation(&open(home)?, &device, ticket)?
                 .ok_or(GiveAnswerError::NotFound { device, ticket })?;
             if json {
                 out::json(&found);
@@ -36,12 +35,12 @@ pub(super) fn escalations(data: &Path, command: EscalationsCommand) -> Result<()
             }
             Ok(())
         }
-        EscalationsCommand::Answer(args) => answer(data, args),
+        EscalationsCommand::Answer(args) => answer(home, args),
     }
 }
 
-fn list(data: &Path, page: &Page, json: bool) -> Result<(), Failure> {
-    let found = queries::escalations(&open(data)?, page)?;
+fn list(home: &Home, page: &Page, json: bool) -> Result<(), Failure> {
+    let found = queries::escalations(&open(home)?, page)?;
     if json {
         out::json(&json!({ "escalations": found.rows, "next": found.next }));
         return Ok(());
@@ -92,7 +91,7 @@ fn show(escalation: &EscalationView) {
     }
 }
 
-fn answer(data: &Path, args: AnswerArgs) -> Result<(), Failure> {
+fn answer(home: &Home, args: AnswerArgs) -> Result<(), Failure> {
     let AnswerArgs { escalation, decision, by, note } = args;
     let draft = Draft { decision: draft(decision)?, by, note };
     let command = GiveAnswer {
@@ -101,11 +100,11 @@ fn answer(data: &Path, args: AnswerArgs) -> Result<(), Failure> {
         draft,
         now_ms: now_ms(),
     };
-    let checked = database::apply(&mut open(data)?, &command)??;
+    let checked = database::apply(&mut open(home)?, &command)??;
     if let Some(warning) = checked.warning {
         out::note(&warning);
     }
-    let when = if is_running(data) {
+    let when = if is_running(&home.data) {
         "the hub delivers it as soon as the device is connected"
     } else {
         "it is delivered when the hub runs"

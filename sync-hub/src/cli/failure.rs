@@ -1,7 +1,8 @@
 //! A command failed: what to print, and the exit code.
 
-use crate::database::DbError;
 use crate::database::commands::GiveAnswerError;
+use crate::database::sql::SqlError;
+use crate::database::{DbError, SourceError};
 use crate::hub::HubError;
 use crate::identity::{EnrollError, IdentityError};
 use crate::web::WebError;
@@ -33,7 +34,12 @@ impl From<DbError> for Failure {
     fn from(error: DbError) -> Failure {
         let remedy = match &error {
             DbError::Full { .. } => "free disk space; nothing was changed",
-            DbError::Sqlite { .. } => "check that the data directory is readable and writable",
+            DbError::Sql { source, .. } => match source.as_ref() {
+                SqlError::Postgres(_) | SqlError::Connect(_) => {
+                    "check --database, the server, and the password in PGPASSFILE or ~/.pgpass"
+                }
+                _ => "check that the data directory is readable and writable",
+            },
             DbError::Newer { .. }
             | DbError::JournalMode(_)
             | DbError::Thread(_)
@@ -44,9 +50,27 @@ impl From<DbError> for Failure {
     }
 }
 
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Failure {
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Failure {
         DbError::new("read", error).into()
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Failure {
+        let message = error.to_string();
+        match error {
+            SourceError::Url { .. } => Failure::usage(
+                message,
+                "write it as postgres://USER@HOST/NAME, or leave it out for a file",
+            ),
+            SourceError::Password => Failure::usage(
+                message,
+                "put HOST:PORT:NAME:USER:PASSWORD into a file that only you can read, and name \
+                 it in the environment variable PGPASSFILE",
+            ),
+            SourceError::File { .. } => Failure::new(message, "check the file and its owner"),
+        }
     }
 }
 
@@ -88,6 +112,7 @@ impl From<HubError> for Failure {
             HubError::Lock { .. } => Failure::new(message, "check the directory and its owner"),
             HubError::Identity(error) => error.into(),
             HubError::Database(error) => error.into(),
+            HubError::Source(error) => error.into(),
             HubError::Endpoint(_) => {
                 Failure::new(message, "choose another --listen, or stop what uses the port")
             }

@@ -2,15 +2,14 @@
 
 use super::args::OutcomesArgs;
 use super::failure::Failure;
-use super::{open, out};
+use super::{Home, open, out};
 use crate::database::queries::{self, Page};
 use crate::hub::is_running;
 use serde_json::{Value, json};
-use std::path::Path;
 
-pub(super) fn devices(data: &Path, json: bool) -> Result<(), Failure> {
-    let mut devices = queries::devices(&open(data)?)?;
-    if !is_running(data) {
+pub(super) fn devices(home: &Home, json: bool) -> Result<(), Failure> {
+    let mut devices = queries::devices(&open(home)?)?;
+    if !is_running(&home.data) {
         // A hub that was killed could not note that its devices are gone.
         devices.iter_mut().for_each(|device| device.online = false);
     }
@@ -44,11 +43,11 @@ pub(super) fn devices(data: &Path, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn outcomes(data: &Path, args: OutcomesArgs) -> Result<(), Failure> {
+pub(super) fn outcomes(home: &Home, args: OutcomesArgs) -> Result<(), Failure> {
     let OutcomesArgs { device, task, after, limit, json } = args;
     let task = task.map(String::from);
     let page = Page { device, task, after, limit, state: None };
-    let found = queries::outcomes(&open(data)?, &page)?;
+    let found = queries::outcomes(&open(home)?, &page)?;
     if json {
         out::json(&json!({ "outcomes": found.rows, "next": found.next }));
         return Ok(());
@@ -99,9 +98,9 @@ pub(super) fn decision(decision: Option<&Value>) -> String {
     }
 }
 
-pub(super) fn stats(data: &Path, json: bool) -> Result<(), Failure> {
-    let mut stats = queries::stats(&open(data)?)?;
-    if !is_running(data) {
+pub(super) fn stats(home: &Home, json: bool) -> Result<(), Failure> {
+    let mut stats = queries::stats(&open(home)?)?;
+    if !is_running(&home.data) {
         stats.devices_online = 0;
     }
     if json {

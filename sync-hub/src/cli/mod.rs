@@ -14,12 +14,13 @@ mod out;
 mod people;
 mod run;
 
+use crate::database::sql::Connection;
+use crate::database::{self, Source};
 use args::{Cli, Command};
 use clap::Parser;
 use failure::Failure;
-use rusqlite::Connection;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Runs the command line; the first argument is the program's name.
@@ -32,8 +33,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let data = &cli.data;
-    let outcome = execute(data, cli.command);
+    let outcome = Home::find(cli.data, cli.database).and_then(|home| execute(&home, cli.command));
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -44,28 +44,61 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Returns the exit code.
-fn execute(data: &Path, command: Command) -> Result<u8, Failure> {
+fn execute(home: &Home, command: Command) -> Result<u8, Failure> {
     match command {
-        Command::Audit { device, json } => return audit::audit(data, &device, json),
-        Command::Run(args) => run::run(data, &args)?,
-        Command::Enroll(args) => people::enroll(data, &args)?,
-        Command::Revoke { device } => people::revoke(data, &device)?,
-        Command::BrokerConfig(command) => broker_config::broker_config(data, command)?,
-        Command::Devices { json } => lists::devices(data, json)?,
-        Command::Escalations(command) => desk::escalations(data, command)?,
-        Command::Outcomes(args) => lists::outcomes(data, args)?,
-        Command::Stats { json } => lists::stats(data, json)?,
+        Command::Audit { device, json } => return audit::audit(home, &device, json),
+        Command::Run(args) => run::run(home, &args)?,
+        Command::Enroll(args) => people::enroll(home, &args)?,
+        Command::Revoke { device } => people::revoke(home, &device)?,
+        Command::BrokerConfig(command) => broker_config::broker_config(home, command)?,
+        Command::Devices { json } => lists::devices(home, json)?,
+        Command::Escalations(command) => desk::escalations(home, command)?,
+        Command::Outcomes(args) => lists::outcomes(home, args)?,
+        Command::Stats { json } => lists::stats(home, json)?,
     }
     Ok(0)
 }
 
-/// Opens the database of a data directory that must exist: a mistyped path makes no new hub.
-fn open(data: &Path) -> Result<Connection, Failure> {
-    if !data.join(crate::database::FILE).is_file() {
+/// The hub that a command is for.
+#[derive(Debug)]
+struct Home {
+    /// Directory of its certificates.
+    data: PathBuf,
+    database: Source,
+    /// Whether the command line said so.
+    is_named: bool,
+}
+
+impl Home {
+    fn find(data: PathBuf, named: Option<Source>) -> Result<Home, Failure> {
+        let database = Source::find(&data, named.as_ref())?;
+        Ok(Home { data, database, is_named: named.is_some() })
+    }
+
+    /// The database, unless it was not named and the configuration file names one.
+    fn database_or(&self, configured: Option<&str>) -> Result<Source, Failure> {
+        match configured {
+            Some(url) if !self.is_named => Ok(url.parse()?),
+            Some(_) | None => Ok(self.database.clone()),
+        }
+    }
+
+    /// Whether there is a database: a mistyped path makes no new hub.
+    fn exists(&self) -> bool {
+        match &self.database {
+            Source::Sqlite(path) => path.is_file(),
+            Source::Postgres(_) => self.data.is_dir(),
+        }
+    }
+}
+
+/// Opens the database of a hub that must exist.
+fn open(home: &Home) -> Result<Connection, Failure> {
+    if !home.exists() {
         return Err(Failure::new(
-            format!("{} holds no hub", data.display()),
+            format!("{} holds no hub", home.data.display()),
             "pass the hub's directory with --data, or start one with `landfall-hub run`",
         ));
     }
-    Ok(crate::database::open(data)?)
+    Ok(database::open(&home.database)?)
 }

@@ -2,9 +2,10 @@
 
 use super::args::EnrollArgs;
 use super::failure::Failure;
-use super::{open, out};
+use super::{Home, open, out};
 use crate::broker::mosquitto;
 use crate::database::commands::{Revoke, Revoked};
+use crate::database::sql::Connection;
 use crate::database::{self, queries};
 use crate::hub::{LOCAL_NAMES, is_running, now_ms};
 use crate::identity::{Authority, Enrolled, HubAddress, Request, enroll as issue};
@@ -14,10 +15,14 @@ use std::path::Path;
 /// Where devices look for a hub that has never run and was told no name.
 const ADDRESS_DEFAULT: &str = "localhost:8883";
 
-pub(super) fn enroll(data: &Path, args: &EnrollArgs) -> Result<(), Failure> {
+pub(super) fn enroll(home: &Home, args: &EnrollArgs) -> Result<(), Failure> {
+    let data = &home.data;
+    // Makes the directory, if this is a new hub.
+    let authority = Authority::open(data, now_ms())?;
+    let mut books = database::open(&home.database)?;
     let hub = match &args.hub {
         Some(hub) => hub.clone(),
-        None => last_address(data)?,
+        None => last_address(&books)?,
     };
     let request = Request {
         device: args.device.clone(),
@@ -28,7 +33,7 @@ pub(super) fn enroll(data: &Path, args: &EnrollArgs) -> Result<(), Failure> {
     };
     let device = &args.device;
     let at = args.out.display();
-    match issue(data, &request, now_ms())? {
+    match issue(&authority, &mut books, &request, now_ms())? {
         Enrolled::Issued { expires_at } => {
             out::line(format!("enrolled {device} for {hub}, until {expires_at}"));
             out::line(format!("identity in {at}: put it on the box, and nowhere else"));
@@ -41,7 +46,7 @@ pub(super) fn enroll(data: &Path, args: &EnrollArgs) -> Result<(), Failure> {
         }
     }
     let local = LOCAL_NAMES.contains(&hub.host());
-    if !local && !Authority::open(data, now_ms())?.server_names(hub.host())? {
+    if !local && !authority.server_names(hub.host())? {
         out::note(&format!(
             "the hub's certificate does not name {0} yet: start it with --name {0}, or devices \
              will not trust it",
@@ -51,18 +56,15 @@ pub(super) fn enroll(data: &Path, args: &EnrollArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn last_address(data: &Path) -> Result<HubAddress, Failure> {
-    let known = if data.join(database::FILE).is_file() {
-        queries::address(&database::open(data)?)?
-    } else {
-        None
-    };
+fn last_address(books: &Connection) -> Result<HubAddress, Failure> {
+    let known = queries::address(books)?;
     let address = known.as_deref().unwrap_or(ADDRESS_DEFAULT);
     address.parse().map_err(|error: String| Failure::new(error, "pass --hub HOST:PORT"))
 }
 
-pub(super) fn revoke(data: &Path, device: &DeviceId) -> Result<(), Failure> {
-    let mut books = open(data)?;
+pub(super) fn revoke(home: &Home, device: &DeviceId) -> Result<(), Failure> {
+    let mut books = open(home)?;
+    let data = &home.data;
     let command = Revoke { device: device.clone(), now_ms: now_ms() };
     match database::apply(&mut books, &command)? {
         Revoked::Now => {
@@ -85,7 +87,7 @@ pub(super) fn revoke(data: &Path, device: &DeviceId) -> Result<(), Failure> {
 }
 
 /// The hub itself hears a revoked device no more; a broker has to be told.
-fn tell_broker(data: &Path, books: &rusqlite::Connection) -> Result<(), Failure> {
+fn tell_broker(data: &Path, books: &Connection) -> Result<(), Failure> {
     let Some(dir) = queries::broker_dir(books)? else { return Ok(()) };
     let authority = Authority::open(data, now_ms())?;
     let serials = queries::revoked_serials(books)?;

@@ -2,7 +2,7 @@
 
 use super::args::{LISTEN_DEFAULT, RunArgs};
 use super::failure::Failure;
-use super::out;
+use super::{Home, out};
 use crate::broker::BrokerConfig;
 use crate::hub::{self, Config, DevicesAt, Met, Ready, now_ms};
 use crate::identity::{Authority, BrokerFiles, HubAddress};
@@ -24,6 +24,7 @@ const FILE_SIZE_EXCEEDED: SignalKind = SignalKind::from_raw(25);
 struct File {
     listen: Option<SocketAddr>,
     web: Option<SocketAddr>,
+    database: Option<String>,
     #[serde(default)]
     names: Vec<String>,
     broker: Option<BrokerTable>,
@@ -39,7 +40,8 @@ struct BrokerTable {
     key: Option<PathBuf>,
 }
 
-pub(super) fn run(data: &Path, args: &RunArgs) -> Result<(), Failure> {
+pub(super) fn run(home: &Home, args: &RunArgs) -> Result<(), Failure> {
+    let data = &home.data;
     let file = match &args.config {
         Some(path) => read(path)?,
         None => File::default(),
@@ -47,7 +49,8 @@ pub(super) fn run(data: &Path, args: &RunArgs) -> Result<(), Failure> {
     let names = if args.name.is_empty() { file.names.clone() } else { args.name.clone() };
     landfall_systemd::log_to_stderr("info");
     let config = Config {
-        data: data.to_owned(),
+        data: data.clone(),
+        database: home.database_or(file.database.as_deref())?,
         devices: devices_at(data, args, &file)?,
         web: args.web.or(file.web).unwrap_or(WEB_DEFAULT),
         names,
@@ -139,7 +142,8 @@ fn read(path: &Path) -> Result<File, Failure> {
         let line = before.matches('\n').count() + 1;
         Failure::usage(
             format!("{at}:{line}: {}", error.message()),
-            "the file may hold `listen`, `web` (\"ADDR:PORT\"), `names` (a list), and a table \
+            "the file may hold `listen`, `web` (\"ADDR:PORT\"), `names` (a list), `database` (a URL), and \
+             a table \
              `[broker]` with `address` (\"HOST:PORT\"), `ca`, `certificate`, `key`",
         )
     })

@@ -1,8 +1,8 @@
 //! An outcome as its row shows it: what is written, and what an audit compares with the record.
 
+use super::sql::{Value, ValueRef, storable};
 use super::{number, signed, views};
 use landfall_wire::record::{Outcome, Verdict};
-use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
 
 /// Columns of the table `outcome` that follow from the record, in the order of
 /// [`Columns::values`].
@@ -71,16 +71,15 @@ impl Columns {
         row: impl Iterator<Item = ValueRef<'a>>,
     ) -> Option<&'static str> {
         let mut pairs = self.0.iter().zip(row).zip(NAMES);
-        let different = pairs.find(|((value, found), _)| ValueRef::from(*value) != *found);
+        let different = pairs.find(|((value, found), _)| !is_same(value.lend(), *found));
         different.map(|(_, name)| name)
     }
 }
 
-/// A value that is lent to a statement.
-pub(super) struct Lent<'a>(pub(super) &'a Value);
-
-impl ToSql for Lent<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(self.0.into()))
+/// Text counts as the same without the character that PostgreSQL does not store.
+fn is_same(value: ValueRef<'_>, found: ValueRef<'_>) -> bool {
+    match (value, found) {
+        (ValueRef::Text(text), ValueRef::Text(kept)) => text == kept || storable(text) == kept,
+        (value, found) => value == found,
     }
 }

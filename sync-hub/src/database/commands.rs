@@ -1,14 +1,14 @@
 //! What is written, apart from batches: greetings, deliveries, answers, identities, contact.
 
 use super::ledger::SqlLedger;
-use super::{Command, number, queries, signed};
+use super::sql::{self, Connection, params};
+use super::{Command, lock, number, queries, signed};
 use landfall_hub_core::desk::{AnswerError, Checked, Draft};
 use landfall_hub_core::fleet::clock_offset_ms;
 use landfall_hub_core::ledger::{self, Refused};
 use landfall_hub_core::session::Greeting;
 use landfall_wire::frame::{Hello, Position};
 use landfall_wire::id::{DeviceId, Epoch, Ticket};
-use rusqlite::{Connection, OptionalExtension, params};
 
 /// Longest version text that is kept of a hello, in bytes.
 const VERSION_BYTES_MAX: usize = 64;
@@ -29,18 +29,22 @@ pub struct Greet {
 impl Command for Greet {
     type Done = Greeting;
 
-    fn apply(&self, tx: &Connection) -> rusqlite::Result<Greeting> {
+    fn device(&self) -> Option<i64> {
+        Some(self.device)
+    }
+
+    fn apply(&self, tx: &Connection) -> sql::Result<Greeting> {
         let Greet { device, hello, now_ms, spare_epoch } = self;
-        tx.prepare_cached(
+        tx.execute(
             "UPDATE device SET contact_ms = ?2, version = ?3, clock_offset_ms = ?4,
                  frames_received = frames_received + 1 WHERE id = ?1",
-        )?
-        .execute(params![
-            device,
-            number(*now_ms),
-            landfall_wire::record::cut(&hello.version, VERSION_BYTES_MAX),
-            clock_offset_ms(hello.at_ms, *now_ms),
-        ])?;
+            params![
+                device,
+                number(*now_ms),
+                landfall_wire::record::cut(&hello.version, VERSION_BYTES_MAX),
+                clock_offset_ms(hello.at_ms, *now_ms),
+            ],
+        )?;
         let mut ledger = SqlLedger::new(tx, *device, *now_ms);
         ledger::greet(&mut ledger, hello, *now_ms, *spare_epoch)
     }
@@ -60,7 +64,11 @@ pub struct Offer {
 impl Command for Offer {
     type Done = Position;
 
-    fn apply(&self, tx: &Connection) -> rusqlite::Result<Position> {
+    fn device(&self) -> Option<i64> {
+        Some(self.device)
+    }
+
+    fn apply(&self, tx: &Connection) -> sql::Result<Position> {
         ledger::offer(&mut SqlLedger::new(tx, self.device, self.now_ms), self.position)?;
         Ok(self.position)
     }
@@ -80,12 +88,16 @@ pub struct Deliver {
 impl Command for Deliver {
     type Done = ();
 
-    fn apply(&self, tx: &Connection) -> rusqlite::Result<()> {
-        tx.prepare_cached(
+    fn device(&self) -> Option<i64> {
+        Some(self.device)
+    }
+
+    fn apply(&self, tx: &Connection) -> sql::Result<()> {
+        tx.execute(
             "UPDATE device SET contact_ms = ?2, frames_received = frames_received + 1
              WHERE id = ?1",
-        )?
-        .execute(params![self.device, number(self.now_ms)])?;
+            params![self.device, number(self.now_ms)],
+        )?;
         ledger::deliver(&mut SqlLedger::new(tx, self.device, self.now_ms), self.position)
     }
 }
@@ -122,12 +134,13 @@ pub enum GiveAnswerError {
 impl Command for GiveAnswer {
     type Done = Result<Checked, GiveAnswerError>;
 
-    fn apply(&self, tx: &Connection) -> rusqlite::Result<Self::Done> {
+    fn apply(&self, tx: &Connection) -> sql::Result<Self::Done> {
         let not_found =
             || GiveAnswerError::NotFound { device: self.device.clone(), ticket: self.ticket };
         let Some(device) = queries::device_id(tx, &self.device)? else {
             return Ok(Err(not_found()));
         };
+        lock(tx, device)?;
         let mut ledger = SqlLedger::new(tx, device, self.now_ms);
         let draft = self.draft.clone();
         let given = ledger::give_answer(&mut ledger, self.ticket, draft, self.now_ms)?;
@@ -156,9 +169,9 @@ pub struct Enroll {
 impl Command for Enroll {
     type Done = ();
 
-    fn apply(&self, tx: &Connection) -> rusqlite::Result<()> {
+    fn apply(&self, tx: &Connection) -> sql::Result<()> {
         let now_ms = number(self.now_ms);
-        let device: i64 = tx.query_row(
+        let device: i64 = tx.row(
             "INSERT INTO device (name, created_ms, answers_epoch) VALUES (?1, ?2, ?3)
              ON CONFLICT (name) DO UPDATE SET revoked_ms = NULL RETURNING id",
             params![self.device.as_str(), now_ms, signed(self.answers_epoch.0)],
@@ -196,14 +209,12 @@ pub enum Revoked {
 impl Command for Revoke {
     type Done = Revoked;
 
-    fn apply(&self, tx: &Connection) -> rusqlite::Result<Revoked> {
-        let found: Option<(i64, Option<i64>)> = tx
-            .query_row(
-                "SELECT id, revoked_ms FROM device WHERE name = ?1",
-                [self.device.as_str()],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .optional()?;
+    fn apply(&self, tx: &Connection) -> sql::Result<Revoked> {
+        let found: Option<(i64, Option<i64>)> = tx.maybe(
+            "SELECT id, revoked_ms FROM device WHERE name = ?1",
+            params![self.device.as_str()],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
         let Some((device, revoked_ms)) = found else { return Ok(Revoked::Unknown) };
         let now_ms = number(self.now_ms);
         tx.execute(
@@ -232,11 +243,17 @@ pub struct Contact {
 impl Command for Contact {
     type Done = ();
 
-    fn apply(&self, tx: &Connection) -> rusqlite::Result<()> {
+    fn device(&self) -> Option<i64> {
+        Some(self.device)
+    }
+
+    fn apply(&self, tx: &Connection) -> sql::Result<()> {
         let now_ms = number(self.now_ms);
-        tx.prepare_cached("UPDATE device SET contact_ms = ?2, connected_ms = ?3 WHERE id = ?1")?
-            .execute(params![self.device, now_ms, self.online.then_some(now_ms)])
-            .map(drop)
+        tx.execute(
+            "UPDATE device SET contact_ms = ?2, connected_ms = ?3 WHERE id = ?1",
+            params![self.device, now_ms, self.online.then_some(now_ms)],
+        )
+        .map(drop)
     }
 }
 
@@ -250,12 +267,12 @@ pub struct Starting {
 impl Command for Starting {
     type Done = ();
 
-    fn apply(&self, tx: &Connection) -> rusqlite::Result<()> {
-        tx.execute("UPDATE device SET connected_ms = NULL WHERE connected_ms IS NOT NULL", [])?;
+    fn apply(&self, tx: &Connection) -> sql::Result<()> {
+        tx.execute("UPDATE device SET connected_ms = NULL WHERE connected_ms IS NOT NULL", &[])?;
         tx.execute(
             "INSERT INTO meta (key, value) VALUES ('address', ?1)
              ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            [&self.address],
+            params![self.address],
         )
         .map(drop)
     }
@@ -271,11 +288,11 @@ pub struct NoteBrokerDir {
 impl Command for NoteBrokerDir {
     type Done = ();
 
-    fn apply(&self, tx: &Connection) -> rusqlite::Result<()> {
+    fn apply(&self, tx: &Connection) -> sql::Result<()> {
         tx.execute(
             "INSERT INTO meta (key, value) VALUES ('broker-dir', ?1)
              ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            [&self.dir],
+            params![self.dir],
         )
         .map(drop)
     }
@@ -308,25 +325,29 @@ pub enum ProblemKind {
 impl Command for Problem {
     type Done = ();
 
-    fn apply(&self, tx: &Connection) -> rusqlite::Result<()> {
+    fn device(&self) -> Option<i64> {
+        self.device
+    }
+
+    fn apply(&self, tx: &Connection) -> sql::Result<()> {
         let (malformed, refused) = match self.kind {
             ProblemKind::Malformed => (1, 0),
             ProblemKind::Refused => (0, 1),
             ProblemKind::Connection => {
-                tx.prepare_cached(
+                tx.execute(
                     "INSERT INTO counter (name, value) VALUES ('connections_refused', 1)
-                     ON CONFLICT (name) DO UPDATE SET value = value + 1",
-                )?
-                .execute([])?;
+                     ON CONFLICT (name) DO UPDATE SET value = counter.value + 1",
+                    &[],
+                )?;
                 (0, 0)
             }
         };
-        tx.prepare_cached(
+        tx.execute(
             "UPDATE device SET frames_malformed = frames_malformed + ?2,
                  frames_refused = frames_refused + ?3, problem = ?4, problem_ms = ?5
              WHERE id = ?1",
-        )?
-        .execute(params![self.device, malformed, refused, self.detail, number(self.now_ms)])
+            params![self.device, malformed, refused, self.detail, number(self.now_ms)],
+        )
         .map(drop)
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with the database, split by what the caller can do.
 
-use rusqlite::ErrorCode;
+use super::sql::{Fault, SqlError};
 use std::sync::Arc;
 
 /// A database operation failed; nothing of it was kept.
@@ -12,20 +12,20 @@ pub enum DbError {
         /// What was tried.
         operation: &'static str,
     },
-    /// SQLite refused.
+    /// The database refused.
     #[error("database {operation}: {source}")]
-    Sqlite {
+    Sql {
         /// What was tried.
         operation: &'static str,
         /// Why it failed.
-        source: Arc<rusqlite::Error>,
+        source: Arc<SqlError>,
     },
     /// Written by a newer hub.
     #[error(
         "the database has schema version {found}, this hub knows up to {known}: update the hub"
     )]
     Newer {
-        /// Version of the file.
+        /// Version of the database.
         found: u32,
         /// Newest that this hub knows.
         known: u32,
@@ -47,33 +47,31 @@ pub enum DbError {
 }
 
 impl DbError {
-    pub(crate) fn new(operation: &'static str, source: rusqlite::Error) -> DbError {
-        match source.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => DbError::Full { operation },
-            _ => DbError::Sqlite { operation, source: Arc::new(source) },
+    pub(crate) fn new(operation: &'static str, source: SqlError) -> DbError {
+        match source.fault() {
+            Fault::Full => DbError::Full { operation },
+            Fault::Broken | Fault::InTheWay | Fault::Statement => {
+                DbError::Sql { operation, source: Arc::new(source) }
+            }
         }
     }
 
-    /// Whether the disk failed rather than the command: the connection to the file is then
+    /// Whether the disk or the server failed rather than the command: the connection is then
     /// given up and opened anew, and every command of the group fails.
     pub(super) fn is_disk(&self) -> bool {
         match self {
             DbError::Full { .. } => true,
-            DbError::Sqlite { source, .. } => matches!(
-                source.sqlite_error_code(),
-                Some(
-                    ErrorCode::SystemIoFailure
-                        | ErrorCode::CannotOpen
-                        | ErrorCode::DatabaseCorrupt
-                        | ErrorCode::NotADatabase
-                        | ErrorCode::ReadOnly
-                )
-            ),
+            DbError::Sql { source, .. } => source.fault() == Fault::Broken,
             DbError::Newer { .. }
             | DbError::JournalMode(_)
             | DbError::Thread(_)
             | DbError::Panicked
             | DbError::Closed => false,
         }
+    }
+
+    /// Whether the same again may succeed: another hub was in the way.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self, DbError::Sql { source, .. } if source.fault() == Fault::InTheWay)
     }
 }

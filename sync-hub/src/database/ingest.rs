@@ -2,9 +2,9 @@
 
 use super::Command;
 use super::ledger::SqlLedger;
+use super::sql::{self, Connection};
 use landfall_hub_core::ledger::{self, IngestError, Ingested};
 use landfall_wire::frame::Batch;
-use rusqlite::Connection;
 
 /// Apply one batch of a device.
 #[derive(Debug)]
@@ -20,7 +20,11 @@ pub struct Ingest {
 impl Command for Ingest {
     type Done = Result<Ingested, IngestError>;
 
-    fn apply(&self, tx: &Connection) -> rusqlite::Result<Self::Done> {
+    fn device(&self) -> Option<i64> {
+        Some(self.device)
+    }
+
+    fn apply(&self, tx: &Connection) -> sql::Result<Self::Done> {
         let mut ledger = SqlLedger::new(tx, self.device, self.now_ms);
         let done = ledger::ingest(&mut ledger, &self.batch)?;
         if let Ok(done) = &done {

@@ -1,15 +1,14 @@
 //! One device's part of a transaction, in SQL. What is done with it is decided in
 //! [`landfall_hub_core::ledger`].
 
-use super::columns::{Columns, Lent};
+use super::columns::Columns;
+use super::sql::{self, Connection, Row, SqlError, Value, ValueRef, params};
 use super::{audit, number, queries, signed, unsigned, views};
 use landfall_hub_core::desk::State;
 use landfall_hub_core::ledger::{Answers, Asked, Ingested, Ledger, Lost, Place};
 use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::{Answer, Escalation, Event, Loss, Outcome, Record, StreamId};
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::json;
 
 /// A transaction on the rows of one device.
@@ -33,23 +32,23 @@ impl<'a> SqlLedger<'a> {
     }
 
     /// Adds a batch to the device's counts.
-    pub(super) fn count(&self, done: &Ingested) -> rusqlite::Result<()> {
+    pub(super) fn count(&self, done: &Ingested) -> sql::Result<()> {
         self.tx
-            .prepare_cached(
+            .execute(
                 "UPDATE device SET contact_ms = ?2, frames_received = frames_received + 1,
                      records_applied = records_applied + ?3,
                      records_repeated = records_repeated + ?4,
                      outcomes = outcomes + ?5, caller_ids = caller_ids + ?6
                  WHERE id = ?1",
-            )?
-            .execute(params![
-                self.device,
-                self.now_ms,
-                number(done.applied),
-                number(done.repeated),
-                number(self.totals.outcomes),
-                number(self.totals.caller_ids),
-            ])
+                params![
+                    self.device,
+                    self.now_ms,
+                    number(done.applied),
+                    number(done.repeated),
+                    number(self.totals.outcomes),
+                    number(self.totals.caller_ids),
+                ],
+            )
             .map(drop)
     }
 }
@@ -63,78 +62,70 @@ const INSERT_OUTCOME: &str = "INSERT INTO outcome (device, epoch, seq, received_
      ON CONFLICT (device, epoch, seq) DO NOTHING";
 
 impl Ledger for SqlLedger<'_> {
-    type Error = rusqlite::Error;
+    type Error = SqlError;
 
-    fn mark(&mut self, stream: StreamId, epoch: Epoch) -> rusqlite::Result<Option<u64>> {
+    fn mark(&mut self, stream: StreamId, epoch: Epoch) -> sql::Result<Option<u64>> {
         self.tx
-            .prepare_cached(
+            .maybe(
                 "SELECT mark FROM mark WHERE device = ?1 AND epoch = ?2 AND stream = ?3",
-            )?
-            .query_row(params![self.device, signed(epoch.0), stream.name()], |row| row.get(0))
-            .optional()
+                params![self.device, signed(epoch.0), stream.name()],
+                |row| row.get(0),
+            )
             .map(|mark| mark.map(unsigned))
     }
 
-    fn set_mark(&mut self, mark: Position) -> rusqlite::Result<()> {
+    fn set_mark(&mut self, mark: Position) -> sql::Result<()> {
         self.tx
-            .prepare_cached(
+            .execute(
                 "INSERT INTO mark (device, epoch, stream, mark, device_end)
                  VALUES (?1, ?2, ?3, ?4, ?4)
                  ON CONFLICT (device, epoch, stream) DO UPDATE
-                 SET mark = excluded.mark, device_end = max(device_end, excluded.mark)",
-            )?
-            .execute(params![
-                self.device,
-                signed(mark.epoch.0),
-                mark.stream.name(),
-                number(mark.next)
-            ])
+                 SET mark = excluded.mark, device_end =
+                     CASE WHEN mark.device_end > excluded.mark THEN mark.device_end
+                         ELSE excluded.mark END",
+                params![self.device, signed(mark.epoch.0), mark.stream.name(), number(mark.next)],
+            )
             .map(drop)
     }
 
-    fn note_end(&mut self, end: Position) -> rusqlite::Result<()> {
+    fn note_end(&mut self, end: Position) -> sql::Result<()> {
         self.tx
-            .prepare_cached(
-                "INSERT INTO mark (device, epoch, stream, mark, device_end)
+            .execute("INSERT INTO mark (device, epoch, stream, mark, device_end)
                  VALUES (?1, ?2, ?3, 0, ?4)
-                 ON CONFLICT (device, epoch, stream) DO UPDATE SET device_end = excluded.device_end",
-            )?
-            .execute(params![self.device, signed(end.epoch.0), end.stream.name(), number(end.next)])
+                 ON CONFLICT (device, epoch, stream) DO UPDATE SET device_end = excluded.device_end", params![self.device, signed(end.epoch.0), end.stream.name(), number(end.next)])
             .map(drop)
     }
 
-    fn other_epochs(&mut self, epoch: Epoch) -> rusqlite::Result<usize> {
+    fn other_epochs(&mut self, epoch: Epoch) -> sql::Result<usize> {
         self.tx
-            .prepare_cached(
+            .row(
                 "SELECT count(DISTINCT epoch) FROM mark WHERE device = ?1 AND epoch <> ?2",
-            )?
-            .query_row(params![self.device, signed(epoch.0)], |row| row.get::<_, i64>(0))
+                params![self.device, signed(epoch.0)],
+                |row| row.get::<i64>(0),
+            )
             .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
     }
 
-    fn outcome(&mut self, place: Place, outcome: &Outcome) -> rusqlite::Result<()> {
+    fn outcome(&mut self, place: Place, outcome: &Outcome) -> sql::Result<()> {
         let task = outcome.task.as_str();
         if let Some(caller_id) = &outcome.caller_id {
-            let known: bool = self
-                .tx
-                .prepare_cached(
-                    "SELECT EXISTS (SELECT 1 FROM outcome
+            let known: bool = self.tx.row(
+                "SELECT EXISTS (SELECT 1 FROM outcome
                      WHERE device = ?1 AND task = ?2 AND caller_id = ?3)",
-                )?
-                .query_row(params![self.device, task, caller_id], |row| row.get(0))?;
+                params![self.device, task, caller_id],
+                |row| row.get(0),
+            )?;
             self.totals.caller_ids += u64::from(!known);
         }
         let record = Record::Outcome(outcome.clone()).encode();
-        let record =
-            record.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let record = record.map_err(|error| SqlError::Encode(Box::new(error)))?;
         let columns = Columns::of(outcome);
-        let mut statement = self.tx.prepare_cached(INSERT_OUTCOME)?;
         let (epoch, seq) = (signed(place.epoch.0), number(place.seq));
         let place = [Value::from(self.device), epoch.into(), seq.into(), self.now_ms.into()];
         let record = [Value::from(record)];
         let values = place.iter().chain(&record).chain(&columns.0);
-        let inserted = statement.execute(rusqlite::params_from_iter(values.map(Lent)))?;
-        self.totals.outcomes += inserted as u64;
+        let values: Vec<ValueRef<'_>> = values.map(Value::lend).collect();
+        self.totals.outcomes += self.tx.execute(INSERT_OUTCOME, &values)?;
         Ok(())
     }
 
@@ -143,7 +134,7 @@ impl Ledger for SqlLedger<'_> {
         place: Place,
         escalation: &Escalation,
         state: State,
-    ) -> rusqlite::Result<()> {
+    ) -> sql::Result<()> {
         let candidates: Vec<serde_json::Value> = escalation
             .candidates
             .iter()
@@ -152,13 +143,10 @@ impl Ledger for SqlLedger<'_> {
             })
             .collect();
         let (text, text_bytes) = views::text(escalation.text.as_ref());
-        self.tx.prepare_cached(
-            "INSERT INTO escalation (device, epoch, seq, received_ms, outcome_seq, task, at_ms, reason,
+        self.tx.execute("INSERT INTO escalation (device, epoch, seq, received_ms, outcome_seq, task, at_ms, reason,
                  text, text_bytes, provisional, candidates, meta, ttl_secs, state)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
-             ON CONFLICT (device, epoch, seq) DO NOTHING",
-        )?
-        .execute(params![
+             ON CONFLICT (device, epoch, seq) DO NOTHING", params![
             self.device,
             signed(place.epoch.0),
             number(place.seq),
@@ -178,32 +166,26 @@ impl Ledger for SqlLedger<'_> {
         .map(drop)
     }
 
-    fn event(&mut self, place: Place, event: &Event) -> rusqlite::Result<()> {
+    fn event(&mut self, place: Place, event: &Event) -> sql::Result<()> {
         let (kind, detail) = match event {
             Event::Started { at_ms, version, config } => {
-                self.tx
-                    .prepare_cached("UPDATE device SET version = ?2, config = ?3 WHERE id = ?1")?
-                    .execute(params![self.device, version, config.to_string()])?;
+                self.tx.execute(
+                    "UPDATE device SET version = ?2, config = ?3 WHERE id = ?1",
+                    params![self.device, version, config.to_string()],
+                )?;
                 let at = views::time(number(*at_ms));
                 let config = config.to_string();
                 ("started", json!({ "at": at, "version": version, "config": config }))
             }
             Event::Task { task, kind, labels, package } => {
                 let kind = views::kind_name(*kind);
-                self.tx
-                    .prepare_cached(
-                        "INSERT INTO task (device, task, kind, labels, package)
+                self.tx.execute(
+                    "INSERT INTO task (device, task, kind, labels, package)
                      VALUES (?1, ?2, ?3, ?4, ?5)
                      ON CONFLICT (device, task) DO UPDATE SET kind = excluded.kind,
                          labels = excluded.labels, package = excluded.package",
-                    )?
-                    .execute(params![
-                        self.device,
-                        task.as_str(),
-                        kind,
-                        json!(labels).to_string(),
-                        package
-                    ])?;
+                    params![self.device, task.as_str(), kind, json!(labels).to_string(), package],
+                )?;
                 ("task", json!({ "task": task, "kind": kind, "package": package }))
             }
             Event::StoreReplaced { old, salvaged, detail } => {
@@ -223,41 +205,41 @@ impl Ledger for SqlLedger<'_> {
             Event::Chain(mark) => return audit::keep(self.tx, self.device, mark),
         };
         self.tx
-            .prepare_cached(
+            .execute(
                 "INSERT INTO event (device, epoch, seq, received_ms, kind, detail)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (device, epoch, seq) DO NOTHING",
-            )?
-            .execute(params![
-                self.device,
-                signed(place.epoch.0),
-                number(place.seq),
-                self.now_ms,
-                kind,
-                detail.to_string()
-            ])
+                params![
+                    self.device,
+                    signed(place.epoch.0),
+                    number(place.seq),
+                    self.now_ms,
+                    kind,
+                    detail.to_string()
+                ],
+            )
             .map(drop)
     }
 
-    fn rejected(&mut self, place: Place, reason: &str, raw: &[u8]) -> rusqlite::Result<()> {
+    fn rejected(&mut self, place: Place, reason: &str, raw: &[u8]) -> sql::Result<()> {
         self.tx
-            .prepare_cached(
+            .execute(
                 "INSERT INTO rejected (device, epoch, stream, seq, received_ms, reason, record)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                  ON CONFLICT (device, epoch, stream, seq) DO NOTHING",
-            )?
-            .execute(params![
-                self.device,
-                signed(place.epoch.0),
-                place.stream.name(),
-                number(place.seq),
-                self.now_ms,
-                reason,
-                raw
-            ])
+                params![
+                    self.device,
+                    signed(place.epoch.0),
+                    place.stream.name(),
+                    number(place.seq),
+                    self.now_ms,
+                    reason,
+                    raw
+                ],
+            )
             .map(drop)
     }
 
-    fn loss(&mut self, _place: Place, lost: &Lost) -> rusqlite::Result<()> {
+    fn loss(&mut self, _place: Place, lost: &Lost) -> sql::Result<()> {
         let (stream, epoch, first, end, reason) = match *lost {
             Lost::Told(Loss { stream, epoch, first, end, reason }) => {
                 (stream, epoch, first, end, views::loss_reason(reason))
@@ -265,62 +247,61 @@ impl Ledger for SqlLedger<'_> {
             Lost::Gap { stream, epoch, first, end } => (stream, epoch, first, end, "gap"),
         };
         self.tx
-            .prepare_cached(
-                "INSERT INTO loss (device, epoch, stream, first, end, reason, received_ms)
+            .execute(
+                "INSERT INTO loss (device, epoch, stream, first, \"end\", reason, received_ms)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                 ON CONFLICT (device, epoch, stream, first, end, reason) DO NOTHING",
-            )?
-            .execute(params![
-                self.device,
-                signed(epoch.0),
-                stream.name(),
-                number(first),
-                number(end),
-                reason,
-                self.now_ms
-            ])
+                 ON CONFLICT (device, epoch, stream, first, \"end\", reason) DO NOTHING",
+                params![
+                    self.device,
+                    signed(epoch.0),
+                    stream.name(),
+                    number(first),
+                    number(end),
+                    reason,
+                    self.now_ms
+                ],
+            )
             .map(drop)
     }
 
-    fn state(&mut self, ticket: Ticket) -> rusqlite::Result<Option<State>> {
-        self.tx
-            .prepare_cached(
-                "SELECT state FROM escalation WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
-            )?
-            .query_row(self.key(ticket), |row| queries::state(row, 0))
-            .optional()
+    fn state(&mut self, ticket: Ticket) -> sql::Result<Option<State>> {
+        self.tx.maybe(
+            "SELECT state FROM escalation WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
+            params![self.device, signed(ticket.epoch.0), number(ticket.seq)],
+            |row| queries::state(row, 0),
+        )
     }
 
-    fn set_state(&mut self, ticket: Ticket, state: State) -> rusqlite::Result<()> {
+    fn set_state(&mut self, ticket: Ticket, state: State) -> sql::Result<()> {
         let (device, epoch, seq) = self.key(ticket);
         self.tx
-            .prepare_cached(
+            .execute(
                 "UPDATE escalation SET state = ?4 WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
-            )?
-            .execute(params![device, epoch, seq, state.name()])
+                params![device, epoch, seq, state.name()],
+            )
             .map(drop)
     }
 
-    fn expired_early(&mut self, ticket: Ticket) -> rusqlite::Result<()> {
+    fn expired_early(&mut self, ticket: Ticket) -> sql::Result<()> {
         self.tx
-            .prepare_cached(
+            .execute(
                 "INSERT INTO expired_early (device, epoch, seq) VALUES (?1, ?2, ?3)
                  ON CONFLICT DO NOTHING",
-            )?
-            .execute(self.key(ticket))
+                params![self.device, signed(ticket.epoch.0), number(ticket.seq)],
+            )
             .map(drop)
     }
 
-    fn take_expired_early(&mut self, ticket: Ticket) -> rusqlite::Result<bool> {
+    fn take_expired_early(&mut self, ticket: Ticket) -> sql::Result<bool> {
         self.tx
-            .prepare_cached(
+            .execute(
                 "DELETE FROM expired_early WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
-            )?
-            .execute(self.key(ticket))
+                params![self.device, signed(ticket.epoch.0), number(ticket.seq)],
+            )
             .map(|count| count > 0)
     }
 
-    fn asked(&mut self, ticket: Ticket) -> rusqlite::Result<Option<Asked>> {
+    fn asked(&mut self, ticket: Ticket) -> sql::Result<Option<Asked>> {
         let Some(found) = queries::question(self.tx, self.device, ticket)? else {
             return Ok(None);
         };
@@ -328,103 +309,89 @@ impl Ledger for SqlLedger<'_> {
         Ok(Some(Asked { state: found.state, task, text: found.text }))
     }
 
-    fn answers(&mut self) -> rusqlite::Result<Answers> {
-        self.tx
-            .prepare_cached(
-                "SELECT answers_epoch, answers_end, answers_reach, answers_mark
+    fn answers(&mut self) -> sql::Result<Answers> {
+        self.tx.row(
+            "SELECT answers_epoch, answers_end, answers_reach, answers_mark
                  FROM device WHERE id = ?1",
-            )?
-            .query_row([self.device], |row| {
+            params![self.device],
+            |row| {
                 Ok(Answers {
-                    epoch: Epoch(row.get::<_, i64>(0)?.cast_unsigned()),
+                    epoch: Epoch(row.get::<i64>(0)?.cast_unsigned()),
                     end: unsigned(row.get(1)?),
                     reach: unsigned(row.get(2)?),
                     mark: unsigned(row.get(3)?),
                 })
-            })
+            },
+        )
     }
 
-    fn set_answers(&mut self, answers: Answers) -> rusqlite::Result<()> {
+    fn set_answers(&mut self, answers: Answers) -> sql::Result<()> {
         let Answers { epoch, end, reach, mark } = answers;
         self.tx
-            .prepare_cached(
+            .execute(
                 "UPDATE device SET answers_epoch = ?2, answers_end = ?3, answers_reach = ?4,
                      answers_mark = ?5 WHERE id = ?1",
-            )?
-            .execute(params![
-                self.device,
-                signed(epoch.0),
-                number(end),
-                number(reach),
-                number(mark)
-            ])
+                params![self.device, signed(epoch.0), number(end), number(reach), number(mark)],
+            )
             .map(drop)
     }
 
-    fn answer(&mut self, at: Position, answer: &Answer) -> rusqlite::Result<()> {
+    fn answer(&mut self, at: Position, answer: &Answer) -> sql::Result<()> {
         let record = Record::Answer(answer.clone()).encode();
-        let record =
-            record.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let record = record.map_err(|error| SqlError::Encode(Box::new(error)))?;
         let (device, epoch, seq) = self.key(answer.ticket);
         self.tx
-            .prepare_cached(
+            .execute(
                 "INSERT INTO answer (escalation, device, stream_epoch, stream_seq, decision,
                      given_by, at_ms, note, record)
                  SELECT id, device, ?4, ?5, ?6, ?7, ?8, ?9, ?10 FROM escalation
                  WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
-            )?
-            .execute(params![
-                device,
-                epoch,
-                seq,
-                signed(at.epoch.0),
-                number(at.next),
-                views::decision(&answer.decision).to_string(),
-                answer.by,
-                number(answer.at_ms),
-                answer.note,
-                record,
-            ])
+                params![
+                    device,
+                    epoch,
+                    seq,
+                    signed(at.epoch.0),
+                    number(at.next),
+                    views::decision(&answer.decision).to_string(),
+                    answer.by,
+                    number(answer.at_ms),
+                    answer.note,
+                    record,
+                ],
+            )
             .map(drop)
     }
 
-    fn take_delivered(&mut self, below: Position) -> rusqlite::Result<Vec<Ticket>> {
-        let ids: Vec<i64> = self
-            .tx
-            .prepare_cached(
-                "UPDATE answer SET delivered_ms = ?4
+    fn take_delivered(&mut self, below: Position) -> sql::Result<Vec<Ticket>> {
+        let ids: Vec<i64> = self.tx.rows(
+            "UPDATE answer SET delivered_ms = ?4
                  WHERE device = ?1 AND stream_epoch = ?2 AND stream_seq < ?3
                    AND delivered_ms IS NULL
                  RETURNING escalation",
-            )?
-            .query_map(
-                params![self.device, signed(below.epoch.0), number(below.next), self.now_ms],
-                |row| row.get(0),
-            )?
-            .collect::<rusqlite::Result<_>>()?;
-        let mut names =
-            self.tx.prepare_cached("SELECT epoch, seq FROM escalation WHERE id = ?1")?;
-        ids.into_iter().map(|id| names.query_row([id], ticket)).collect()
+            params![self.device, signed(below.epoch.0), number(below.next), self.now_ms],
+            |row| row.get(0),
+        )?;
+        let name = "SELECT epoch, seq FROM escalation WHERE id = ?1";
+        ids.into_iter().map(|id| self.tx.row(name, params![id], ticket)).collect()
     }
 
-    fn undelivered(&mut self) -> rusqlite::Result<Vec<Ticket>> {
-        self.tx
-            .prepare_cached(
-                "SELECT epoch, seq FROM answer JOIN escalation ON escalation.id = answer.escalation
+    fn undelivered(&mut self) -> sql::Result<Vec<Ticket>> {
+        self.tx.rows(
+            "SELECT epoch, seq FROM answer JOIN escalation ON escalation.id = answer.escalation
                  WHERE answer.device = ?1 AND delivered_ms IS NULL ORDER BY stream_seq",
-            )?
-            .query_map([self.device], ticket)?
-            .collect()
+            params![self.device],
+            ticket,
+        )
     }
 
-    fn renumber(&mut self, ticket: Ticket, at: Position) -> rusqlite::Result<()> {
+    fn renumber(&mut self, ticket: Ticket, at: Position) -> sql::Result<()> {
         let (device, epoch, seq) = self.key(ticket);
         self.tx
-            .prepare_cached(
+            .execute(
                 "UPDATE answer SET stream_epoch = ?4, stream_seq = ?5 WHERE escalation =
                      (SELECT id FROM escalation WHERE device = ?1 AND epoch = ?2 AND seq = ?3)",
-            )?
-            .execute(params![device, epoch, seq, signed(at.epoch.0), number(at.next)])
+                params![device, epoch, seq, signed(at.epoch.0), number(at.next)],
+            )
             .map(drop)
     }
 }
@@ -435,7 +402,7 @@ impl SqlLedger<'_> {
     }
 }
 
-fn ticket(row: &Row<'_>) -> rusqlite::Result<Ticket> {
-    let epoch = Epoch(row.get::<_, i64>(0)?.cast_unsigned());
+fn ticket(row: &Row<'_>) -> sql::Result<Ticket> {
+    let epoch = Epoch(row.get::<i64>(0)?.cast_unsigned());
     Ok(Ticket { epoch, seq: unsigned(row.get(1)?) })
 }

@@ -1,11 +1,14 @@
-//! The hub's memory: one SQLite file.
+//! The hub's memory: one SQLite file, or a PostgreSQL database that several hubs share.
 //!
 //! One thread writes; it takes whatever waits, applies it in one transaction, commits
 //! (synced to disk), and only then tells those who asked. Readers have connections of their
-//! own and never wait for it. Commands of other processes use the same file.
+//! own and never wait for it. Commands of other processes use the same database.
 //!
 //! A [`Command`] is data, so that a group which fails is tried again one by one: what is wrong
-//! with one command never spoils another.
+//! with one command never spoils another. Where hubs share a database, a command that moves
+//! marks of a device names it ([`Command::device`]): its row is locked before anything is read.
+//!
+//! How statements are written is in [`sql`]; what the tables are, in `schema`.
 
 pub mod audit;
 mod columns;
@@ -15,19 +18,20 @@ pub mod ingest;
 mod ledger;
 pub mod queries;
 mod schema;
+mod source;
+pub mod sql;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod views;
 mod writer;
 
 pub use error::DbError;
+pub use source::{FILE, Source, SourceError};
 pub use writer::Reply;
 
-use rusqlite::{Connection, TransactionBehavior};
-use std::path::{Path, PathBuf};
+use sql::{Connection, Engine, SqlError, params};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
-
-/// Name of the database in the data directory.
-pub const FILE: &str = "hub.sqlite";
 
 /// Readers at once: pages and deliveries; more would only compete for the disk.
 const READERS_MAX: usize = 4;
@@ -36,8 +40,16 @@ const READERS_MAX: usize = 4;
 pub trait Command: Send + 'static {
     /// What is known once it is committed.
     type Done: Send + 'static;
+    /// The device whose streams it moves, if it does: no other hub moves them meanwhile.
+    fn device(&self) -> Option<i64> {
+        None
+    }
+
     /// Applies it. May be called again after a rollback.
-    fn apply(&self, transaction: &Connection) -> rusqlite::Result<Self::Done>;
+    ///
+    /// # Errors
+    /// Those of the database; all is undone then.
+    fn apply(&self, transaction: &Connection) -> sql::Result<Self::Done>;
 }
 
 /// The running hub's database.
@@ -49,22 +61,23 @@ pub struct Database {
 
 #[derive(Debug)]
 struct Readers {
-    path: PathBuf,
+    source: Source,
     permits: Semaphore,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Database {
-    /// Opens (creating or upgrading) the database of a data directory and starts its thread,
-    /// which ends after [`Database::stop`]; joining it waits for the last commit.
+    /// Opens (creating or upgrading) the database and starts its thread, which ends after
+    /// [`Database::stop`]; joining it waits for the last commit. Not to be called on a thread that
+    /// drives a runtime.
     ///
     /// # Errors
-    /// [`DbError`] if the file cannot be opened or is of a newer version.
-    pub fn start(data: &Path) -> Result<(Database, std::thread::JoinHandle<()>), DbError> {
-        let path = data.join(FILE);
-        let (writer, thread) = writer::start(path.clone(), schema::open(&path)?)?;
+    /// [`DbError`] if the database cannot be opened or is of a newer version.
+    pub fn start(source: &Source) -> Result<(Database, std::thread::JoinHandle<()>), DbError> {
+        let (writer, thread) = writer::start(source.clone(), schema::open(source)?)?;
         let permits = Semaphore::new(READERS_MAX);
-        let readers = Arc::new(Readers { path, permits, idle: Mutex::default() });
+        let readers = Readers { source: source.clone(), permits, idle: Mutex::default() };
+        let readers = Arc::new(readers);
         Ok((Database { writer, readers }, thread))
     }
 
@@ -101,35 +114,52 @@ impl Database {
     /// [`DbError`] of the query.
     pub async fn read<T: Send + 'static>(
         &self,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        query: impl FnOnce(&Connection) -> sql::Result<T> + Send + 'static,
     ) -> Result<T, DbError> {
         let _permit = self.readers.permits.acquire().await.map_err(|_| DbError::Closed)?;
         let readers = Arc::clone(&self.readers);
         let work = move || {
-            let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = idle.map_or_else(|| schema::open_reader(&readers.path), Ok)?;
+            let connection = readers.take()?;
             let result = query(&connection).map_err(|source| DbError::new("read", source))?;
-            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            readers.give_back(connection);
             Ok(result)
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(DbError::Closed))
     }
 
-    /// A connection that sees when any process has committed: see [`queries::data_version`].
+    /// A connection that sees when any process has committed: see [`queries::data_version`]. Not
+    /// to be called on a thread that drives a runtime.
     ///
     /// # Errors
     /// [`DbError`] if it cannot be opened.
     pub fn watcher(&self) -> Result<Connection, DbError> {
-        schema::open_reader(&self.readers.path)
+        schema::open_reader(&self.readers.source)
     }
 }
 
-/// Opens the database of a data directory for one command of another process.
+impl Readers {
+    fn take(&self) -> Result<Connection, DbError> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        // A server may have gone and come back.
+        while let Some(connection) = idle() {
+            if connection.is_alive() {
+                return Ok(connection);
+            }
+        }
+        schema::open_reader(&self.source)
+    }
+
+    fn give_back(&self, connection: Connection) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    }
+}
+
+/// Opens the database for one command of another process.
 ///
 /// # Errors
-/// [`DbError`] if the file cannot be opened or is of a newer version.
-pub fn open(data: &Path) -> Result<Connection, DbError> {
-    schema::open(&data.join(FILE))
+/// [`DbError`] if it cannot be opened or is of a newer version.
+pub fn open(source: &Source) -> Result<Connection, DbError> {
+    schema::open(source)
 }
 
 /// Applies one command on a connection of one's own.
@@ -138,12 +168,27 @@ pub fn open(data: &Path) -> Result<Connection, DbError> {
 /// [`DbError`]; then nothing of it was applied.
 pub fn apply<C: Command>(connection: &mut Connection, command: &C) -> Result<C::Done, DbError> {
     let mut run = || {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = connection.begin()?;
+        if let Some(device) = command.device() {
+            lock(&transaction, device)?;
+        }
         let done = command.apply(&transaction)?;
         transaction.commit()?;
         Ok(done)
     };
-    run().map_err(|source| DbError::new("write", source))
+    run().map_err(|source: SqlError| DbError::new("write", source))
+}
+
+/// Keeps other hubs from moving the streams of a device until the transaction ends.
+pub(crate) fn lock(transaction: &Connection, device: i64) -> sql::Result<()> {
+    match transaction.engine() {
+        // There is one transaction that writes.
+        Engine::Sqlite => Ok(()),
+        Engine::Postgres => {
+            let sql = "SELECT id FROM device WHERE id = ?1 FOR NO KEY UPDATE";
+            transaction.execute(sql, params![device]).map(drop)
+        }
+    }
 }
 
 /// The signed number with the same bits, as epochs are stored.

@@ -1,19 +1,19 @@
 //! What is read. Lists are paged by key, so that page 10,000 costs what page 1 does.
 
+use super::sql::{self, Connection, Engine, Filter, Row, SqlError, ValueRef, params};
 use super::views::{
     AnswerView, DeviceView, EscalationCounts, EscalationView, EventView, FrameCounts, LossView,
     OutcomeView, RecordCounts, RejectedView, Stats, StreamView, TaskView, kind, time,
 };
-use super::{signed, unsigned};
+use super::{number, signed, unsigned};
 use landfall_hub_core::desk::{State, Task};
 use landfall_hub_core::fleet::{backlog, lost_records};
 use landfall_hub_core::session::Fetch;
 use landfall_wire::frame::Position;
 use landfall_wire::id::{DeviceId, Epoch, Ticket};
 use landfall_wire::record::StreamId;
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
+use std::ops::ControlFlow;
 
 /// Most rows of one page.
 pub const PAGE_ROWS_MAX: u32 = 500;
@@ -27,29 +27,34 @@ const EVENT_ROWS_MAX: u32 = 50;
 /// Changes whenever another connection, of this process or another, has committed.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.pragma_query_value(None, "data_version", |row| row.get(0))
+/// Those of the database.
+pub fn data_version(connection: &Connection) -> sql::Result<i64> {
+    match connection.engine() {
+        Engine::Sqlite => connection.row("PRAGMA data_version", &[], |row| row.get(0)),
+        // Which transactions a reader would see: the same text, the same data. It costs those who
+        // write nothing, where a notification would make their commits wait for each other.
+        Engine::Postgres => connection.row(
+            "SELECT hashtextextended(CAST(pg_current_snapshot() AS TEXT), 0)",
+            &[],
+            |row| row.get(0),
+        ),
+    }
 }
 
 /// Where devices were told to find the hub when it last ran.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn address(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    connection
-        .query_row("SELECT value FROM meta WHERE key = 'address'", [], |row| row.get(0))
-        .optional()
+/// Those of the database.
+pub fn address(connection: &Connection) -> sql::Result<Option<String>> {
+    connection.maybe("SELECT value FROM meta WHERE key = 'address'", &[], |row| row.get(0))
 }
 
 /// Where the files of a broker were written, if any were.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn broker_dir(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    connection
-        .query_row("SELECT value FROM meta WHERE key = 'broker-dir'", [], |row| row.get(0))
-        .optional()
+/// Those of the database.
+pub fn broker_dir(connection: &Connection) -> sql::Result<Option<String>> {
+    connection.maybe("SELECT value FROM meta WHERE key = 'broker-dir'", &[], |row| row.get(0))
 }
 
 /// What the endpoint needs to know of who connects.
@@ -66,20 +71,19 @@ pub enum Admission {
 /// Whether a device may connect with the certificate of this serial number.
 ///
 /// # Errors
-/// Those of SQLite.
+/// Those of the database.
 pub fn admission(
     connection: &Connection,
     device: &DeviceId,
     serial: &str,
-) -> rusqlite::Result<Admission> {
-    let found: Option<(i64, bool)> = connection
-        .prepare_cached(
-            "SELECT device.id, device.revoked_ms IS NOT NULL OR certificate.revoked_ms IS NOT NULL
+) -> sql::Result<Admission> {
+    let found: Option<(i64, bool)> = connection.maybe(
+        "SELECT device.id, device.revoked_ms IS NOT NULL OR certificate.revoked_ms IS NOT NULL
              FROM certificate JOIN device ON device.id = certificate.device
              WHERE certificate.serial = ?1 AND device.name = ?2",
-        )?
-        .query_row(params![serial, device.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+        params![serial, device.as_str()],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     Ok(match found {
         Some((id, false)) => Admission::Granted(id),
         Some((id, true)) => Admission::Revoked(id),
@@ -99,57 +103,45 @@ pub struct Enrolment {
 /// Looks a device up.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn enrolment(
-    connection: &Connection,
-    device: &DeviceId,
-) -> rusqlite::Result<Option<Enrolment>> {
-    connection
-        .query_row(
-            "SELECT revoked_ms IS NOT NULL,
+/// Those of the database.
+pub fn enrolment(connection: &Connection, device: &DeviceId) -> sql::Result<Option<Enrolment>> {
+    connection.maybe(
+        "SELECT revoked_ms IS NOT NULL,
                  (SELECT max(expires_ms) FROM certificate
                   WHERE certificate.device = device.id AND certificate.revoked_ms IS NULL)
              FROM device WHERE name = ?1",
-            [device.as_str()],
-            |row| Ok(Enrolment { revoked: row.get(0)?, expires_ms: row.get(1)? }),
-        )
-        .optional()
+        params![device.as_str()],
+        |row| Ok(Enrolment { revoked: row.get(0)?, expires_ms: row.get(1)? }),
+    )
 }
 
 /// Serial numbers that must not be connected.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn revoked_serials(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+/// Those of the database.
+pub fn revoked_serials(connection: &Connection) -> sql::Result<Vec<String>> {
     connection
-        .prepare_cached("SELECT serial FROM certificate WHERE revoked_ms IS NOT NULL")?
-        .query_map([], |row| row.get(0))?
-        .collect()
+        .rows("SELECT serial FROM certificate WHERE revoked_ms IS NOT NULL", &[], |row| row.get(0))
 }
 
 /// Devices that are not heard.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn revoked_devices(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
-    connection
-        .prepare_cached("SELECT id FROM device WHERE revoked_ms IS NOT NULL")?
-        .query_map([], |row| row.get(0))?
-        .collect()
+/// Those of the database.
+pub fn revoked_devices(connection: &Connection) -> sql::Result<Vec<i64>> {
+    connection.rows("SELECT id FROM device WHERE revoked_ms IS NOT NULL", &[], |row| row.get(0))
 }
 
 /// Whether a device may be heard whose name somebody else has proved: a broker.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn admission_by_name(
-    connection: &Connection,
-    device: &DeviceId,
-) -> rusqlite::Result<Admission> {
-    let found: Option<(i64, bool)> = connection
-        .prepare_cached("SELECT id, revoked_ms IS NOT NULL FROM device WHERE name = ?1")?
-        .query_row([device.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+/// Those of the database.
+pub fn admission_by_name(connection: &Connection, device: &DeviceId) -> sql::Result<Admission> {
+    let found: Option<(i64, bool)> = connection.maybe(
+        "SELECT id, revoked_ms IS NOT NULL FROM device WHERE name = ?1",
+        params![device.as_str()],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     Ok(match found {
         Some((id, false)) => Admission::Granted(id),
         Some((id, true)) => Admission::Revoked(id),
@@ -160,63 +152,53 @@ pub fn admission_by_name(
 /// Names of the devices that may be heard.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn valid_devices(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    connection
-        .prepare_cached("SELECT name FROM device WHERE revoked_ms IS NULL ORDER BY name")?
-        .query_map([], |row| row.get(0))?
-        .collect()
+/// Those of the database.
+pub fn valid_devices(connection: &Connection) -> sql::Result<Vec<String>> {
+    connection.rows("SELECT name FROM device WHERE revoked_ms IS NULL ORDER BY name", &[], |row| {
+        row.get(0)
+    })
 }
 
 /// Ends of the answer streams that have something undelivered.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn answers_waiting(connection: &Connection) -> rusqlite::Result<Vec<(i64, Position)>> {
-    connection
-        .prepare_cached(
-            "SELECT id, answers_epoch, answers_end FROM device
+/// Those of the database.
+pub fn answers_waiting(connection: &Connection) -> sql::Result<Vec<(i64, Position)>> {
+    connection.rows(
+        "SELECT id, answers_epoch, answers_end FROM device
              WHERE id IN (SELECT DISTINCT device FROM answer WHERE delivered_ms IS NULL)",
-        )?
-        .query_map([], |row| {
-            let epoch = Epoch(row.get::<_, i64>(1)?.cast_unsigned());
+        &[],
+        |row| {
+            let epoch = Epoch(row.get::<i64>(1)?.cast_unsigned());
             let next = unsigned(row.get(2)?);
             Ok((row.get(0)?, Position { stream: StreamId::Answer, epoch, next }))
-        })?
-        .collect()
+        },
+    )
 }
 
 /// Encoded answers from `fetch.first` on, at least one if there is one.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn answers(
-    connection: &Connection,
-    device: i64,
-    fetch: Fetch,
-) -> rusqlite::Result<Vec<Vec<u8>>> {
-    let mut statement = connection.prepare_cached(
+/// Those of the database.
+pub fn answers(connection: &Connection, device: i64, fetch: Fetch) -> sql::Result<Vec<Vec<u8>>> {
+    let (first, end) = (number(fetch.first), number(fetch.end));
+    let records_max = number(fetch.records_max as u64);
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    connection.each(
         "SELECT record FROM answer
          WHERE device = ?1 AND stream_epoch = ?2 AND stream_seq >= ?3 AND stream_seq < ?4
          ORDER BY stream_seq LIMIT ?5",
+        params![device, signed(fetch.epoch.0), first, end, records_max],
+        |row| {
+            let record: Vec<u8> = row.get(0)?;
+            bytes += record.len();
+            if bytes > fetch.bytes_max && !records.is_empty() {
+                return Ok(ControlFlow::Break(()));
+            }
+            records.push(record);
+            Ok(ControlFlow::Continue(()))
+        },
     )?;
-    let (first, end) = (super::number(fetch.first), super::number(fetch.end));
-    let mut rows = statement.query(params![
-        device,
-        signed(fetch.epoch.0),
-        first,
-        end,
-        super::number(fetch.records_max as u64)
-    ])?;
-    let (mut records, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
-        let record: Vec<u8> = row.get(0)?;
-        bytes += record.len();
-        if bytes > fetch.bytes_max && !records.is_empty() {
-            break;
-        }
-        records.push(record);
-    }
     Ok(records)
 }
 
@@ -234,61 +216,58 @@ pub struct FoundQuestion {
 /// The row of a device.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn device_id(connection: &Connection, device: &DeviceId) -> rusqlite::Result<Option<i64>> {
+/// Those of the database.
+pub fn device_id(connection: &Connection, device: &DeviceId) -> sql::Result<Option<i64>> {
     connection
-        .prepare_cached("SELECT id FROM device WHERE name = ?1")?
-        .query_row([device.as_str()], |row| row.get(0))
-        .optional()
+        .maybe("SELECT id FROM device WHERE name = ?1", params![device.as_str()], |row| row.get(0))
 }
 
 /// Finds an escalation of a device by its name.
 ///
 /// # Errors
-/// Those of SQLite.
+/// Those of the database.
 pub fn question(
     connection: &Connection,
     device: i64,
     ticket: Ticket,
-) -> rusqlite::Result<Option<FoundQuestion>> {
-    connection
-        .prepare_cached(
-            "SELECT task, text, state FROM escalation
+) -> sql::Result<Option<FoundQuestion>> {
+    connection.maybe(
+        "SELECT task, text, state FROM escalation
              WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
-        )?
-        .query_row(params![device, signed(ticket.epoch.0), super::number(ticket.seq)], |row| {
-            Ok(FoundQuestion { task: row.get(0)?, text: row.get(1)?, state: state(row, 2)? })
-        })
-        .optional()
+        params![device, signed(ticket.epoch.0), number(ticket.seq)],
+        |row| Ok(FoundQuestion { task: row.get(0)?, text: row.get(1)?, state: state(row, 2)? }),
+    )
 }
 
 /// What a device said of a task.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn task(connection: &Connection, device: i64, task: &str) -> rusqlite::Result<Option<Task>> {
-    connection
-        .prepare_cached("SELECT kind, labels FROM task WHERE device = ?1 AND task = ?2")?
-        .query_row(params![device, task], |row| {
-            let kind = kind(&row.get::<_, String>(0)?);
+/// Those of the database.
+pub fn task(connection: &Connection, device: i64, task: &str) -> sql::Result<Option<Task>> {
+    connection.maybe(
+        "SELECT kind, labels FROM task WHERE device = ?1 AND task = ?2",
+        params![device, task],
+        |row| {
+            let kind = kind(&row.get::<String>(0)?);
             Ok(Task { kind, labels: parsed(row, 1)? })
-        })
-        .optional()
+        },
+    )
 }
 
 /// Reads a state column.
-pub(super) fn state(row: &Row<'_>, index: usize) -> rusqlite::Result<State> {
+pub(super) fn state(row: &Row<'_>, index: usize) -> sql::Result<State> {
     let text: String = row.get(index)?;
-    text.parse().map_err(|error: String| {
-        rusqlite::Error::FromSqlConversionFailure(index, Type::Text, error.into())
-    })
+    text.parse().map_err(|problem: String| SqlError::Column { index, problem })
 }
 
 /// Reads a JSON column.
-fn parsed<T: serde::de::DeserializeOwned>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
-    let text = row.get_ref(index)?.as_str().unwrap_or("null");
+fn parsed<T: serde::de::DeserializeOwned>(row: &Row<'_>, index: usize) -> sql::Result<T> {
+    let text = match row.value(index)? {
+        ValueRef::Text(text) => text,
+        _ => "null",
+    };
     serde_json::from_str(text)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, error.into()))
+        .map_err(|error| SqlError::Column { index, problem: error.to_string() })
 }
 
 /// Which rows of a list, and how many.
@@ -330,45 +309,37 @@ fn page<T>(mut rows: Vec<T>, limit: u32, id: impl Fn(&T) -> i64) -> Rows<T> {
     Rows { rows, next }
 }
 
+/// Only of one device, given by its name.
+const OF_DEVICE: &str = "device = (SELECT id FROM device WHERE name = ?)";
+
 /// Outcomes, newest first.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn outcomes(connection: &Connection, wanted: &Page) -> rusqlite::Result<Rows<OutcomeView>> {
-    // One statement per filter, so that each uses its index.
-    let filter = match (&wanted.device, &wanted.task) {
-        (None, None) => "?2 IS NULL AND ?3 IS NULL",
-        (Some(_), None) => {
-            "outcome.device = (SELECT id FROM device WHERE name = ?2) AND ?3 IS NULL"
-        }
-        (None, Some(_)) => "task = ?3 AND ?2 IS NULL",
-        (Some(_), Some(_)) => {
-            "outcome.device = (SELECT id FROM device WHERE name = ?2) AND task = ?3"
-        }
-    };
+/// Those of the database.
+pub fn outcomes(connection: &Connection, wanted: &Page) -> sql::Result<Rows<OutcomeView>> {
+    let after = wanted.after.unwrap_or(i64::MAX);
+    let mut filter = Filter::default()
+        .and("outcome.id < ?", &after)
+        .and_if(&format!("outcome.{OF_DEVICE}"), wanted.device.as_ref().map(DeviceId::as_str))
+        .and_if("task = ?", wanted.task.as_ref());
+    let rows = wanted.rows();
+    let limit = filter.param(&rows);
     let sql = format!(
         "SELECT outcome.id, device.name, epoch, seq, task, caller_id, at_ms, received_ms,
              mechanism, mechanism_name, status, reason, escalation_seq, decision, confidence_bp,
              package, outcome.config, decide_us, text, text_bytes, meta, read, fields_left_out,
              masking
          FROM outcome JOIN device ON device.id = outcome.device
-         WHERE outcome.id < ?1 AND {filter}
-         ORDER BY outcome.id DESC LIMIT ?4"
+         {} ORDER BY outcome.id DESC LIMIT {limit}",
+        filter.where_clause()
     );
-    let device = wanted.device.as_ref().map(DeviceId::as_str);
-    let rows = connection
-        .prepare_cached(&sql)?
-        .query_map(
-            params![wanted.after.unwrap_or(i64::MAX), device, wanted.task, wanted.rows()],
-            outcome,
-        )?
-        .collect::<rusqlite::Result<_>>()?;
+    let rows = connection.rows(&sql, filter.params(), outcome)?;
     Ok(page(rows, wanted.limit, |row| row.id))
 }
 
 /// One outcome by its id.
-fn outcome(row: &Row<'_>) -> rusqlite::Result<OutcomeView> {
-    let epoch = Epoch(row.get::<_, i64>(2)?.cast_unsigned());
+fn outcome(row: &Row<'_>) -> sql::Result<OutcomeView> {
+    let epoch = Epoch(row.get::<i64>(2)?.cast_unsigned());
     let ticket = |seq: i64| Ticket { epoch, seq: seq.cast_unsigned() }.to_string();
     let text: Option<String> = row.get(18)?;
     Ok(OutcomeView {
@@ -383,12 +354,12 @@ fn outcome(row: &Row<'_>) -> rusqlite::Result<OutcomeView> {
         mechanism_name: row.get(9)?,
         status: row.get(10)?,
         reason: row.get(11)?,
-        escalation: row.get::<_, Option<i64>>(12)?.map(ticket),
+        escalation: row.get::<Option<i64>>(12)?.map(ticket),
         decision: parsed(row, 13)?,
-        confidence: row.get::<_, f64>(14)? / 10_000.0,
+        confidence: row.get::<f64>(14)? / 10_000.0,
         package: row.get(15)?,
         config: row.get(16)?,
-        decide_ms: row.get::<_, f64>(17)? / 1_000.0,
+        decide_ms: row.get::<f64>(17)? / 1_000.0,
         text_cut: is_cut(text.as_deref(), row.get(19)?),
         text,
         meta: parsed(row, 20)?,
@@ -416,67 +387,49 @@ const ESCALATION_COLUMNS: &str =
 /// Escalations: open ones oldest first, as they should be answered; others newest first.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn escalations(
-    connection: &Connection,
-    wanted: &Page,
-) -> rusqlite::Result<Rows<EscalationView>> {
+/// Those of the database.
+pub fn escalations(connection: &Connection, wanted: &Page) -> sql::Result<Rows<EscalationView>> {
     let oldest_first = wanted.state == Some(State::Open);
     let (beyond, start, order) =
         if oldest_first { (">", i64::MIN, "ASC") } else { ("<", i64::MAX, "DESC") };
-    let filter = match (&wanted.state, &wanted.device) {
-        (None, None) => "?2 IS NULL AND ?3 IS NULL",
-        (Some(_), None) => "escalation.state = ?2 AND ?3 IS NULL",
-        (None, Some(_)) => {
-            "?2 IS NULL AND escalation.device = (SELECT id FROM device WHERE name = ?3)"
-        }
-        (Some(_), Some(_)) => {
-            "escalation.state = ?2 AND escalation.device = (SELECT id FROM device WHERE name = ?3)"
-        }
-    };
+    let condition = format!("escalation.id {beyond} ?");
+    let after = wanted.after.unwrap_or(start);
+    let mut filter = Filter::default()
+        .and(&condition, &after)
+        .and_if("escalation.state = ?", wanted.state.map(State::name))
+        .and_if(&format!("escalation.{OF_DEVICE}"), wanted.device.as_ref().map(DeviceId::as_str));
+    let rows = wanted.rows();
+    let limit = filter.param(&rows);
     let sql = format!(
-        "{ESCALATION_COLUMNS} WHERE escalation.id {beyond} ?1 AND {filter}
-         ORDER BY escalation.id {order} LIMIT ?4"
+        "{ESCALATION_COLUMNS} {} ORDER BY escalation.id {order} LIMIT {limit}",
+        filter.where_clause()
     );
-    let rows = connection
-        .prepare_cached(&sql)?
-        .query_map(
-            params![
-                wanted.after.unwrap_or(start),
-                wanted.state.map(State::name),
-                wanted.device.as_ref().map(DeviceId::as_str),
-                wanted.rows()
-            ],
-            escalation_row,
-        )?
-        .collect::<rusqlite::Result<_>>()?;
+    let rows = connection.rows(&sql, filter.params(), escalation_row)?;
     Ok(page(rows, wanted.limit, |row| row.id))
 }
 
 /// One escalation by its name.
 ///
 /// # Errors
-/// Those of SQLite.
+/// Those of the database.
 pub fn escalation(
     connection: &Connection,
     device: &DeviceId,
     ticket: Ticket,
-) -> rusqlite::Result<Option<EscalationView>> {
+) -> sql::Result<Option<EscalationView>> {
     let sql = format!(
         "{ESCALATION_COLUMNS} WHERE device.name = ?1 AND escalation.epoch = ?2
          AND escalation.seq = ?3"
     );
-    connection
-        .prepare_cached(&sql)?
-        .query_row(
-            params![device.as_str(), signed(ticket.epoch.0), super::number(ticket.seq)],
-            escalation_row,
-        )
-        .optional()
+    connection.maybe(
+        &sql,
+        params![device.as_str(), signed(ticket.epoch.0), number(ticket.seq)],
+        escalation_row,
+    )
 }
 
-fn escalation_row(row: &Row<'_>) -> rusqlite::Result<EscalationView> {
-    let epoch = Epoch(row.get::<_, i64>(2)?.cast_unsigned());
+fn escalation_row(row: &Row<'_>) -> sql::Result<EscalationView> {
+    let epoch = Epoch(row.get::<i64>(2)?.cast_unsigned());
     let name = |seq: i64| Ticket { epoch, seq: seq.cast_unsigned() }.to_string();
     let text: Option<String> = row.get(12)?;
     let answer = match parsed::<Option<Value>>(row, 18)? {
@@ -486,7 +439,7 @@ fn escalation_row(row: &Row<'_>) -> rusqlite::Result<EscalationView> {
             by: row.get(19)?,
             at: time(row.get(20)?),
             note: row.get(21)?,
-            delivered_at: row.get::<_, Option<i64>>(22)?.map(time),
+            delivered_at: row.get::<Option<i64>>(22)?.map(time),
         }),
     };
     Ok(EscalationView {
@@ -514,23 +467,17 @@ fn escalation_row(row: &Row<'_>) -> rusqlite::Result<EscalationView> {
 /// Tasks that any device told of, for the filter of a page.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn task_names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    connection
-        .prepare_cached("SELECT DISTINCT task FROM task ORDER BY task")?
-        .query_map([], |row| row.get(0))?
-        .collect()
+/// Those of the database.
+pub fn task_names(connection: &Connection) -> sql::Result<Vec<String>> {
+    connection.rows("SELECT DISTINCT task FROM task ORDER BY task", &[], |row| row.get(0))
 }
 
 /// Names of the devices, for the filter of a page.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn device_names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    connection
-        .prepare_cached("SELECT name FROM device ORDER BY name")?
-        .query_map([], |row| row.get(0))?
-        .collect()
+/// Those of the database.
+pub fn device_names(connection: &Connection) -> sql::Result<Vec<String>> {
+    connection.rows("SELECT name FROM device ORDER BY name", &[], |row| row.get(0))
 }
 
 const DEVICE_COLUMNS: &str = "SELECT id, name, connected_ms IS NOT NULL, revoked_ms IS NOT NULL,
@@ -548,35 +495,31 @@ const DEVICE_COLUMNS: &str = "SELECT id, name, connected_ms IS NOT NULL, revoked
 /// The fleet, by name.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn devices(connection: &Connection) -> rusqlite::Result<Vec<DeviceView>> {
+/// Those of the database.
+pub fn devices(connection: &Connection) -> sql::Result<Vec<DeviceView>> {
     let sql = format!("{DEVICE_COLUMNS} ORDER BY name");
-    let rows: Vec<(i64, DeviceView)> = connection
-        .prepare_cached(&sql)?
-        .query_map([], device_row)?
-        .collect::<rusqlite::Result<_>>()?;
+    let rows: Vec<(i64, DeviceView)> = connection.rows(&sql, &[], device_row)?;
     rows.into_iter().map(|(id, view)| with_details(connection, id, view)).collect()
 }
 
 /// One device.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn device(connection: &Connection, name: &DeviceId) -> rusqlite::Result<Option<DeviceView>> {
+/// Those of the database.
+pub fn device(connection: &Connection, name: &DeviceId) -> sql::Result<Option<DeviceView>> {
     let sql = format!("{DEVICE_COLUMNS} WHERE name = ?1");
-    let found =
-        connection.prepare_cached(&sql)?.query_row([name.as_str()], device_row).optional()?;
+    let found = connection.maybe(&sql, params![name.as_str()], device_row)?;
     found.map(|(id, view)| with_details(connection, id, view)).transpose()
 }
 
-fn device_row(row: &Row<'_>) -> rusqlite::Result<(i64, DeviceView)> {
-    let count = |index| row.get::<_, i64>(index).map(unsigned);
+fn device_row(row: &Row<'_>) -> sql::Result<(i64, DeviceView)> {
+    let count = |index| row.get::<i64>(index).map(unsigned);
     let view = DeviceView {
         device: row.get(1)?,
         online: row.get(2)?,
         revoked: row.get(3)?,
-        certificate_expires_at: row.get::<_, Option<i64>>(4)?.map(time),
-        last_contact_at: row.get::<_, Option<i64>>(5)?.map(time),
+        certificate_expires_at: row.get::<Option<i64>>(4)?.map(time),
+        last_contact_at: row.get::<Option<i64>>(5)?.map(time),
         version: row.get(6)?,
         config: row.get(7)?,
         clock_offset_ms: row.get(8)?,
@@ -586,7 +529,7 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<(i64, DeviceView)> {
         rejected: count(12)?,
         frames: FrameCounts { received: count(13)?, malformed: count(14)?, refused: count(15)? },
         problem: row.get(16)?,
-        problem_at: row.get::<_, Option<i64>>(17)?.map(time),
+        problem_at: row.get::<Option<i64>>(17)?.map(time),
         backlog: 0,
         streams: Vec::new(),
         tasks: Vec::new(),
@@ -595,111 +538,106 @@ fn device_row(row: &Row<'_>) -> rusqlite::Result<(i64, DeviceView)> {
     Ok((row.get(0)?, view))
 }
 
-fn with_details(
-    connection: &Connection,
-    id: i64,
-    mut view: DeviceView,
-) -> rusqlite::Result<DeviceView> {
-    view.streams = connection
-        .prepare_cached(
-            "SELECT stream, epoch, mark, device_end FROM mark WHERE device = ?1
+fn with_details(connection: &Connection, id: i64, mut view: DeviceView) -> sql::Result<DeviceView> {
+    view.streams = connection.rows(
+        "SELECT stream, epoch, mark, device_end FROM mark WHERE device = ?1
              ORDER BY stream, epoch",
-        )?
-        .query_map([id], |row| {
+        params![id],
+        |row| {
             let mark = unsigned(row.get(2)?);
             Ok(StreamView {
                 stream: row.get(0)?,
-                epoch: Epoch(row.get::<_, i64>(1)?.cast_unsigned()).to_string(),
+                epoch: Epoch(row.get::<i64>(1)?.cast_unsigned()).to_string(),
                 mark,
                 backlog: backlog(unsigned(row.get(3)?), mark),
             })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
+        },
+    )?;
     view.backlog = view.streams.iter().map(|stream| stream.backlog).sum();
-    view.tasks = connection
-        .prepare_cached("SELECT task, kind, labels, package FROM task WHERE device = ?1")?
-        .query_map([id], |row| {
+    view.tasks = connection.rows(
+        "SELECT task, kind, labels, package FROM task WHERE device = ?1",
+        params![id],
+        |row| {
             let (task, kind, package) = (row.get(0)?, row.get(1)?, row.get(3)?);
             Ok(TaskView { task, kind, labels: parsed(row, 2)?, package })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
+        },
+    )?;
     view.losses = lost(connection, Some(id))?;
     Ok(view)
 }
 
 /// Records lost, each counted once, of one device or of all.
-fn lost(connection: &Connection, device: Option<i64>) -> rusqlite::Result<u64> {
-    let mut statement = connection.prepare_cached(
-        "SELECT device, epoch, stream, first, end FROM loss WHERE ?1 IS NULL OR device = ?1
+fn lost(connection: &Connection, device: Option<i64>) -> sql::Result<u64> {
+    let filter = Filter::default().and_if("device = ?", device.as_ref());
+    let sql = format!(
+        "SELECT device, epoch, stream, first, \"end\" FROM loss {}
          ORDER BY device, epoch, stream",
-    )?;
-    let mut rows = statement.query([device])?;
+        filter.where_clause()
+    );
     let (mut total, mut current, mut ranges) = (0_u64, None, Vec::new());
-    while let Some(row) = rows.next()? {
+    connection.each(&sql, filter.params(), |row| {
         let key: (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         if current.as_ref() != Some(&key) {
             total = total.saturating_add(lost_records(std::mem::take(&mut ranges)));
             current = Some(key);
         }
         ranges.push(unsigned(row.get(3)?)..unsigned(row.get(4)?));
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(total.saturating_add(lost_records(ranges)))
 }
 
 /// Recent events of a device, newest first.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn events(connection: &Connection, device: &DeviceId) -> rusqlite::Result<Vec<EventView>> {
-    connection
-        .prepare_cached(
-            "SELECT received_ms, kind, detail FROM event
+/// Those of the database.
+pub fn events(connection: &Connection, device: &DeviceId) -> sql::Result<Vec<EventView>> {
+    connection.rows(
+        "SELECT received_ms, kind, detail FROM event
              WHERE device = (SELECT id FROM device WHERE name = ?1) ORDER BY id DESC LIMIT ?2",
-        )?
-        .query_map(params![device.as_str(), EVENT_ROWS_MAX], |row| {
+        params![device.as_str(), EVENT_ROWS_MAX],
+        |row| {
             let (received_at, kind) = (time(row.get(0)?), row.get(1)?);
             Ok(EventView { received_at, kind, detail: parsed(row, 2)? })
-        })?
-        .collect()
+        },
+    )
 }
 
 /// Losses, newest first.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn losses(connection: &Connection) -> rusqlite::Result<Vec<LossView>> {
-    connection
-        .prepare_cached(
-            "SELECT device.name, stream, epoch, first, end, reason, received_ms
+/// Those of the database.
+pub fn losses(connection: &Connection) -> sql::Result<Vec<LossView>> {
+    connection.rows(
+        "SELECT device.name, stream, epoch, first, \"end\", reason, received_ms
              FROM loss JOIN device ON device.id = loss.device ORDER BY loss.id DESC LIMIT ?1",
-        )?
-        .query_map([TROUBLE_ROWS_MAX], |row| {
+        params![TROUBLE_ROWS_MAX],
+        |row| {
             Ok(LossView {
                 device: row.get(0)?,
                 stream: row.get(1)?,
-                epoch: Epoch(row.get::<_, i64>(2)?.cast_unsigned()).to_string(),
+                epoch: Epoch(row.get::<i64>(2)?.cast_unsigned()).to_string(),
                 first: unsigned(row.get(3)?),
                 end: unsigned(row.get(4)?),
                 reason: row.get(5)?,
                 received_at: time(row.get(6)?),
             })
-        })?
-        .collect()
+        },
+    )
 }
 
 /// Records that this hub could not use, newest first.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn rejected(connection: &Connection) -> rusqlite::Result<Vec<RejectedView>> {
-    connection
-        .prepare_cached(
-            "SELECT device.name, stream, epoch, seq, reason, length(record), received_ms
+/// Those of the database.
+pub fn rejected(connection: &Connection) -> sql::Result<Vec<RejectedView>> {
+    connection.rows(
+        "SELECT device.name, stream, epoch, seq, reason, length(record), received_ms
              FROM rejected JOIN device ON device.id = rejected.device
              ORDER BY rejected.id DESC LIMIT ?1",
-        )?
-        .query_map([TROUBLE_ROWS_MAX], |row| {
-            let epoch = Epoch(row.get::<_, i64>(2)?.cast_unsigned());
+        params![TROUBLE_ROWS_MAX],
+        |row| {
+            let epoch = Epoch(row.get::<i64>(2)?.cast_unsigned());
             Ok(RejectedView {
                 device: row.get(0)?,
                 stream: row.get(1)?,
@@ -708,27 +646,24 @@ pub fn rejected(connection: &Connection) -> rusqlite::Result<Vec<RejectedView>> 
                 bytes: unsigned(row.get(5)?),
                 received_at: time(row.get(6)?),
             })
-        })?
-        .collect()
+        },
+    )
 }
 
 /// The totals, from counts kept while writing: they cost the same at a million rows.
 ///
 /// # Errors
-/// Those of SQLite.
-pub fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
+/// Those of the database.
+pub fn stats(connection: &Connection) -> sql::Result<Stats> {
     let mut stats = connection
-        .prepare_cached(
-            "SELECT count(*), count(connected_ms), coalesce(sum(outcomes), 0),
-                 coalesce(sum(caller_ids), 0), coalesce(sum(frames_received), 0),
-                 coalesce(sum(frames_malformed), 0), coalesce(sum(frames_refused), 0),
-                 coalesce(sum(records_applied), 0), coalesce(sum(records_repeated), 0),
+        .row("SELECT count(*), count(connected_ms), CAST(coalesce(sum(outcomes), 0) AS BIGINT),
+                 CAST(coalesce(sum(caller_ids), 0) AS BIGINT), CAST(coalesce(sum(frames_received), 0) AS BIGINT),
+                 CAST(coalesce(sum(frames_malformed), 0) AS BIGINT), CAST(coalesce(sum(frames_refused), 0) AS BIGINT),
+                 CAST(coalesce(sum(records_applied), 0) AS BIGINT), CAST(coalesce(sum(records_repeated), 0) AS BIGINT),
                  (SELECT count(*) FROM rejected),
                  coalesce((SELECT value FROM counter WHERE name = 'connections_refused'), 0)
-             FROM device",
-        )?
-        .query_row([], |row| {
-            let count = |index| row.get::<_, i64>(index).map(unsigned);
+             FROM device", &[], |row| {
+            let count = |index| row.get::<i64>(index).map(unsigned);
             Ok(Stats {
                 devices: count(0)?,
                 devices_online: count(1)?,
@@ -753,18 +688,15 @@ pub fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
     Ok(stats)
 }
 
-fn escalation_counts(connection: &Connection) -> rusqlite::Result<EscalationCounts> {
+fn escalation_counts(connection: &Connection) -> sql::Result<EscalationCounts> {
     let mut counts = EscalationCounts::default();
-    let mut statement =
-        connection.prepare_cached("SELECT state, count(*) FROM escalation GROUP BY state")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let count = unsigned(row.get(1)?);
-        match state(row, 0)? {
-            State::Open => counts.open = count,
-            State::Answered => counts.answered = count,
-            State::Delivered => counts.delivered = count,
-            State::Expired => counts.expired = count,
+    let sql = "SELECT state, count(*) FROM escalation GROUP BY state";
+    for (state, count) in connection.rows(sql, &[], |row| Ok((state(row, 0)?, row.get(1)?)))? {
+        match state {
+            State::Open => counts.open = unsigned(count),
+            State::Answered => counts.answered = unsigned(count),
+            State::Delivered => counts.delivered = unsigned(count),
+            State::Expired => counts.expired = unsigned(count),
         }
     }
     Ok(counts)

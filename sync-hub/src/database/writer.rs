@@ -1,9 +1,9 @@
 //! The writing thread and its group commit.
 
-use super::{Command, DbError, schema};
-use rusqlite::{Connection, TransactionBehavior};
+use super::sql::{Connection, Engine, SqlError, params};
+use super::{Command, DbError, Source, schema};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +15,9 @@ const QUEUE_MAX: usize = 1024;
 /// Commands in one transaction: enough that the sync is shared, few enough that the first does
 /// not wait long for the last (a batch of 1,024 records takes some 10 ms).
 const GROUP_MAX: usize = 64;
+
+/// How often a group is tried while other hubs are in its way; each of them gets further meanwhile.
+const ATTEMPTS_MAX: u32 = 5;
 
 /// Resolves when the command is committed or failed.
 pub type Reply<T> = oneshot::Receiver<Result<T, DbError>>;
@@ -31,6 +34,8 @@ pub(super) enum Message {
 
 /// A command whose type is forgotten.
 pub(super) trait Job: Send {
+    /// The device whose streams it moves.
+    fn device(&self) -> Option<i64>;
     /// Applies it within a transaction; kept until that is committed.
     fn apply(&mut self, transaction: &Connection) -> Result<(), DbError>;
     /// Tells the caller.
@@ -44,6 +49,10 @@ struct Pending<C: Command> {
 }
 
 impl<C: Command> Job for Pending<C> {
+    fn device(&self) -> Option<i64> {
+        self.command.device()
+    }
+
     fn apply(&mut self, transaction: &Connection) -> Result<(), DbError> {
         // A bug met by one command must not end the thread that all devices need.
         let applied = catch_unwind(AssertUnwindSafe(|| self.command.apply(transaction)));
@@ -67,19 +76,19 @@ pub(super) fn job<C: Command>(command: C) -> (Box<dyn Job>, Reply<C::Done>) {
 }
 
 pub(super) fn start(
-    path: PathBuf,
+    source: Source,
     connection: Connection,
 ) -> Result<(Jobs, JoinHandle<()>), DbError> {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     let thread = std::thread::Builder::new()
         .name("database".to_owned())
-        .spawn(move || run(&path, connection, receiver))
+        .spawn(move || run(&source, connection, receiver))
         .map_err(|error| DbError::Thread(Arc::new(error)))?;
     Ok((sender, thread))
 }
 
-fn run(path: &Path, connection: Connection, mut messages: mpsc::Receiver<Message>) {
-    let mut writer = Writer { path, connection: Some(connection), failing: false };
+fn run(source: &Source, connection: Connection, mut messages: mpsc::Receiver<Message>) {
+    let mut writer = Writer { source, connection: Some(connection), failing: false };
     let mut next = messages.blocking_recv();
     while let Some(Message::Job(first)) = next.take() {
         let mut group = vec![first];
@@ -101,8 +110,8 @@ fn run(path: &Path, connection: Connection, mut messages: mpsc::Receiver<Message
 }
 
 struct Writer<'a> {
-    path: &'a Path,
-    /// `None` after the disk failed.
+    source: &'a Source,
+    /// `None` after the disk or the connection failed.
     connection: Option<Connection>,
     failing: bool,
 }
@@ -110,7 +119,13 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// Commits a group, then tells its callers; never the other way round.
     fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
-        let outcome = self.attempt(&mut group);
+        let mut outcome = self.attempt(&mut group);
+        for _ in 1..ATTEMPTS_MAX {
+            match &outcome {
+                Err(error) if error.is_passing() => outcome = self.attempt(&mut group),
+                _ => break,
+            }
+        }
         self.note(outcome.as_ref().err());
         match outcome {
             // One of them is at fault: each on its own, so that the others pass.
@@ -124,17 +139,25 @@ impl Writer<'_> {
     }
 
     fn attempt(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), DbError> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            slot => slot.insert(schema::open(self.path)?),
-        };
         let failed = |source| DbError::new("commit", source);
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let connection = self.connection()?;
+        let transaction = connection.begin().map_err(failed)?;
+        lock(&transaction, group).map_err(failed)?;
         for job in group.iter_mut() {
             job.apply(&transaction)?;
         }
         transaction.commit().map_err(failed)
+    }
+
+    fn connection(&mut self) -> Result<&mut Connection, DbError> {
+        // A server may have gone and come back since.
+        if self.connection.as_ref().is_some_and(Connection::is_closed) {
+            self.connection = None;
+        }
+        match &mut self.connection {
+            Some(connection) => Ok(connection),
+            slot => Ok(slot.insert(schema::open(self.source)?)),
+        }
     }
 
     fn note(&mut self, error: Option<&DbError>) {
@@ -144,16 +167,16 @@ impl Writer<'_> {
                 self.connection = None;
                 if !self.failing {
                     tracing::error!(
-                        %error, path = %self.path.display(),
+                        %error, database = %self.source,
                         "the database cannot be written: nothing is acknowledged until it can; \
-                         free disk space or repair the disk"
+                         free disk space, repair the disk, or see to the server"
                     );
                 }
                 self.failing = true;
             }
             Some(_) => {}
             None if self.failing => {
-                tracing::warn!(path = %self.path.display(), "the database is written again");
+                tracing::warn!(database = %self.source, "the database is written again");
                 self.failing = false;
             }
             None => {}
@@ -161,33 +184,49 @@ impl Writer<'_> {
     }
 }
 
+/// Keeps other hubs from moving the streams of the group's devices until it is committed. All at
+/// once and in one order, so that two hubs never wait for each other.
+fn lock(transaction: &Connection, group: &[Box<dyn Job>]) -> Result<(), SqlError> {
+    if transaction.engine() == Engine::Sqlite {
+        return Ok(());
+    }
+    let devices: BTreeSet<i64> = group.iter().filter_map(|job| job.device()).collect();
+    if devices.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = devices.iter().map(i64::to_string).collect();
+    let sql = "SELECT id FROM device WHERE id = ANY (CAST(string_to_array(?1, ',') AS BIGINT[]))
+               ORDER BY id FOR NO KEY UPDATE";
+    transaction.execute(sql, params![list.join(",")]).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::database::Database;
+    use crate::database::{Database, sql};
 
     /// Writes one row; fails or panics on demand.
     struct Put(&'static str, fn());
 
     impl Command for Put {
         type Done = ();
-        fn apply(&self, transaction: &Connection) -> rusqlite::Result<()> {
+        fn apply(&self, transaction: &Connection) -> sql::Result<()> {
             (self.1)();
-            transaction.execute("INSERT INTO meta (key, value) VALUES (?1, '')", [self.0]).map(drop)
+            let sql = "INSERT INTO meta (key, value) VALUES (?1, '')";
+            transaction.execute(sql, params![self.0]).map(drop)
         }
     }
 
-    fn keys(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-        let mut statement = connection.prepare("SELECT key FROM meta ORDER BY key")?;
-        statement.query_map([], |row| row.get(0))?.collect()
+    fn keys(connection: &Connection) -> sql::Result<Vec<String>> {
+        connection.rows("SELECT key FROM meta ORDER BY key", &[], |row| row.get(0))
     }
 
     #[tokio::test]
     async fn a_command_that_fails_or_panics_spoils_no_other() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(crate::database::FILE);
-        let mut writer =
-            Writer { path: &path, connection: Some(schema::open(&path).unwrap()), failing: false };
+        let source = Source::file(dir.path());
+        let connection = Some(schema::open(&source).unwrap());
+        let mut writer = Writer { source: &source, connection, failing: false };
         let commands = [
             Put("a", || {}),
             Put("a", || {}),
@@ -201,9 +240,9 @@ mod tests {
             outcomes.push(reply.await.unwrap());
         }
         assert!(outcomes[0].is_ok() && outcomes[3].is_ok(), "{outcomes:?}");
-        assert!(matches!(outcomes[1], Err(DbError::Sqlite { .. })), "{outcomes:?}");
+        assert!(matches!(outcomes[1], Err(DbError::Sql { .. })), "{outcomes:?}");
         assert!(matches!(outcomes[2], Err(DbError::Panicked)), "{outcomes:?}");
-        assert_eq!(keys(&schema::open_reader(&path).unwrap()).unwrap(), ["a", "c"]);
+        assert_eq!(keys(&schema::open_reader(&source).unwrap()).unwrap(), ["a", "c"]);
     }
 
     /// Fills the file to `PRAGMA max_page_count`.
@@ -211,11 +250,11 @@ mod tests {
 
     impl Command for Grow {
         type Done = ();
-        fn apply(&self, transaction: &Connection) -> rusqlite::Result<()> {
+        fn apply(&self, transaction: &Connection) -> sql::Result<()> {
             transaction
                 .execute(
                     "INSERT INTO meta (key, value) VALUES (hex(randomblob(8)), hex(randomblob(99000)))",
-                    [],
+                    &[],
                 )
                 .map(drop)
         }
@@ -224,10 +263,10 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_fails_the_command_and_is_left_behind_when_there_is_space() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(crate::database::FILE);
-        let connection = schema::open(&path).unwrap();
-        connection.pragma_update(None, "max_page_count", 100).unwrap();
-        let mut writer = Writer { path: &path, connection: Some(connection), failing: false };
+        let source = Source::file(dir.path());
+        let connection = schema::open(&source).unwrap();
+        connection.batch("PRAGMA max_page_count = 100").unwrap();
+        let mut writer = Writer { source: &source, connection: Some(connection), failing: false };
         let mut full = || {
             let (job, mut reply) = job(Grow);
             writer.commit(vec![job]);
@@ -242,7 +281,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_queued_before_the_end_is_committed_and_nothing_after() {
         let dir = tempfile::tempdir().unwrap();
-        let (database, thread) = Database::start(dir.path()).unwrap();
+        let (database, thread) = Database::start(&Source::file(dir.path())).unwrap();
         let first = database.submit(Put("a", || {})).await.unwrap();
         let second = database.submit(Put("b", || {})).await.unwrap();
         database.stop().await;

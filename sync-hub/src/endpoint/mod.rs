@@ -75,7 +75,7 @@ impl Endpoint {
         let listen = |source| EndpointError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let watcher = exchange::watcher(&exchange)?;
+        let watcher = exchange::watcher(&exchange).await?;
         let shared = Arc::new(Shared {
             exchange: Arc::clone(&exchange),
             handshakes: Arc::new(Semaphore::new(limits::HANDSHAKES_MAX)),

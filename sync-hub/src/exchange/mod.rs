@@ -15,6 +15,7 @@ mod registry;
 pub(crate) use conversation::{Conversation, Halt, Said};
 pub(crate) use registry::{Close, Place, Registry};
 
+use crate::database::sql::{self, Connection};
 use crate::database::{Database, DbError, queries};
 use landfall_wire::id::DeviceId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,9 +24,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 
-/// How often the database is asked whether anyone has committed something (one pragma, no
-/// disk access): the delay of an answer given on the command line.
+/// How often the database is asked whether anyone has committed something (one pragma or one
+/// trivial query, no disk access): the delay of an answer given on the command line.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
+
+/// How long it is left alone after it could not be asked.
+const WATCH_REST: Duration = Duration::from_secs(1);
 
 /// Counts since the start, for metrics.
 #[derive(Debug, Default)]
@@ -94,23 +98,41 @@ impl Exchange {
 }
 
 /// Notices what other processes or the page have committed: answers and revocations.
-pub(crate) async fn watch(exchange: Arc<Exchange>, connection: rusqlite::Connection) {
-    let mut seen = None;
+pub(crate) async fn watch(exchange: Arc<Exchange>, connection: Connection) {
+    let mut watcher = Some(Watcher { connection, seen: None });
     loop {
-        match look(&connection, &exchange.registry, &mut seen) {
-            Ok(()) => {}
-            Err(error) => tracing::warn!(%error, "the database cannot be watched for answers"),
+        let looking = Arc::clone(&exchange);
+        let taken = watcher.take();
+        let looked = tokio::task::spawn_blocking(move || {
+            let mut watcher = match taken {
+                Some(watcher) => watcher,
+                None => Watcher { connection: looking.database.watcher()?, seen: None },
+            };
+            look(&watcher.connection, &looking.registry, &mut watcher.seen)
+                .map_err(|error| DbError::new("read", error))?;
+            Ok::<_, DbError>(watcher)
+        });
+        match looked.await {
+            Ok(Ok(same)) => watcher = Some(same),
+            // A new connection next time.
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the database cannot be watched for answers");
+                tokio::time::sleep(WATCH_REST).await;
+            }
+            Err(error) => tracing::error!(%error, "watching the database panicked"),
         }
         let _ = tokio::time::timeout(WATCH_EVERY, exchange.wake.notified()).await;
     }
 }
 
-/// Some short queries on indexes; quick enough for the runtime's thread.
-fn look(
-    connection: &rusqlite::Connection,
-    registry: &Registry,
-    seen: &mut Option<i64>,
-) -> rusqlite::Result<()> {
+struct Watcher {
+    connection: Connection,
+    /// The version that was looked at.
+    seen: Option<i64>,
+}
+
+/// Some short queries on indexes.
+fn look(connection: &Connection, registry: &Registry, seen: &mut Option<i64>) -> sql::Result<()> {
     let version = queries::data_version(connection)?;
     if registry.len() == 0 || *seen == Some(version) {
         return Ok(());
@@ -150,6 +172,8 @@ pub(crate) fn tell(why: &Halt, device: &DeviceId) {
 }
 
 /// The watcher's own connection.
-pub(crate) fn watcher(exchange: &Exchange) -> Result<rusqlite::Connection, DbError> {
-    exchange.database.watcher()
+pub(crate) async fn watcher(exchange: &Exchange) -> Result<Connection, DbError> {
+    let database = exchange.database.clone();
+    let opened = tokio::task::spawn_blocking(move || database.watcher()).await;
+    opened.unwrap_or(Err(DbError::Closed))
 }

@@ -2,6 +2,7 @@
 
 use super::limits;
 use crate::database::ingest::Ingest;
+use crate::database::sql::{self, Connection};
 use crate::database::{Command, DbError, Reply};
 use landfall_hub_core::ledger::{IngestError, Ingested};
 use landfall_hub_core::session::{Greeting, Input as Happened};
@@ -46,7 +47,11 @@ pub(super) struct Charged {
 
 impl Command for Charged {
     type Done = <Ingest as Command>::Done;
-    fn apply(&self, transaction: &rusqlite::Connection) -> rusqlite::Result<Self::Done> {
+    fn device(&self) -> Option<i64> {
+        self.ingest.device()
+    }
+
+    fn apply(&self, transaction: &Connection) -> sql::Result<Self::Done> {
         self.ingest.apply(transaction)
     }
 }

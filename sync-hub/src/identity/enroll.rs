@@ -4,6 +4,7 @@ use super::files::{PRIVATE, PUBLIC, failed, read, write};
 use super::{Authority, IdentityError};
 use crate::database::commands::Enroll;
 use crate::database::queries::{self, Enrolment};
+use crate::database::sql::Connection;
 use crate::database::{self, DbError, views};
 use landfall_wire::id::{DeviceId, Epoch};
 use std::fmt;
@@ -118,12 +119,14 @@ pub enum EnrollError {
 /// # Errors
 /// [`EnrollError`]; a certificate that is in the books but whose bundle could not be written
 /// is of no use to anyone, its key is gone.
-pub fn enroll(data: &Path, request: &Request, now_ms: u64) -> Result<Enrolled, EnrollError> {
+pub fn enroll(
+    authority: &Authority,
+    books: &mut Connection,
+    request: &Request,
+    now_ms: u64,
+) -> Result<Enrolled, EnrollError> {
     let Request { device, out, hub, days, renew } = request;
-    let authority = Authority::open(data, now_ms)?;
-    let mut books = database::open(data)?;
-    let known =
-        queries::enrolment(&books, device).map_err(|source| DbError::new("read", source))?;
+    let known = queries::enrolment(books, device).map_err(|source| DbError::new("read", source))?;
     let here = bundle_device(out)?;
     if here.as_deref().is_some_and(|name| name != device.as_str()) {
         return Err(EnrollError::Occupied(out.clone()));
@@ -149,7 +152,7 @@ pub fn enroll(data: &Path, request: &Request, now_ms: u64) -> Result<Enrolled, E
         now_ms,
         answers_epoch,
     };
-    database::apply(&mut books, &command)?;
+    database::apply(books, &command)?;
     write(&out.join("device.key"), &issued.key_pem, PRIVATE)?;
     write(&out.join("device.pem"), &issued.certificate_pem, PUBLIC)?;
     write(&out.join("ca.pem"), authority.certificate_pem(), PUBLIC)?;
@@ -177,6 +180,7 @@ fn bundle_device(dir: &Path) -> Result<Option<String>, IdentityError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::database::Source;
     use crate::database::commands::{Revoke, Revoked};
     use std::os::unix::fs::PermissionsExt;
 
@@ -192,6 +196,12 @@ mod tests {
             days: 10,
             renew: false,
         }
+    }
+
+    fn enroll(data: &Path, request: &Request, now_ms: u64) -> Result<Enrolled, EnrollError> {
+        let authority = Authority::open(data, now_ms)?;
+        let mut books = database::open(&Source::file(data))?;
+        super::enroll(&authority, &mut books, request, now_ms)
     }
 
     #[test]
@@ -250,7 +260,7 @@ mod tests {
         let data = dir.path().join("data");
         let wanted = request(dir.path(), "ship-7");
         enroll(&data, &wanted, NOW_MS).unwrap();
-        let mut books = database::open(&data).unwrap();
+        let mut books = database::open(&Source::file(&data)).unwrap();
         let revoke = Revoke { device: wanted.device.clone(), now_ms: NOW_MS };
         assert_eq!(database::apply(&mut books, &revoke).unwrap(), Revoked::Now);
         assert_eq!(database::apply(&mut books, &revoke).unwrap(), Revoked::Already);

@@ -40,7 +40,7 @@ impl From<DbError> for Refused {
     fn from(error: DbError) -> Refused {
         let remedy = match &error {
             DbError::Full { .. } => "free disk space on the hub; nothing was changed",
-            DbError::Sqlite { .. }
+            DbError::Sql { .. }
             | DbError::Newer { .. }
             | DbError::JournalMode(_)
             | DbError::Thread(_)

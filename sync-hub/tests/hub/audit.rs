@@ -2,6 +2,7 @@
 
 use crate::client::{Device, EPOCH, at, batch, outcome, outcomes, raw_batch};
 use crate::process::Hub;
+use landfall_hub::database::sql::ToParam;
 use landfall_wire::chain::{ChainMark, ChainValue};
 use landfall_wire::frame::{Batch, Frame};
 use landfall_wire::record::{Event, Loss, LossReason, Record, StreamId};
@@ -63,14 +64,14 @@ async fn a_whole_log_is_proven() {
 #[tokio::test]
 async fn whatever_is_done_to_the_log_is_found() {
     let hub = hub().await;
-    let change = |sql: &str| assert_eq!(hub.database().execute(sql, []).unwrap(), 1, "{sql}");
+    let change = |sql: &str| hub.alter(sql, &[]);
     change("UPDATE outcome SET decision = '{\"label\":\"Other\"}' WHERE seq = 5");
     let found = findings(&hub);
     assert_eq!(found[0]["finding"], "differs", "{found}");
     assert_eq!((&found[0]["seq"], &found[0]["what"]), (&5.into(), &"decision".into()));
     // Changed in the record too: then the chain tells.
     let forged = outcome(5, "all is well").encode().unwrap();
-    hub.database().execute("UPDATE outcome SET record = ?1 WHERE seq = 5", [forged]).unwrap();
+    hub.alter("UPDATE outcome SET record = ?1 WHERE seq = 5", &[forged.to_param()]);
     let found = findings(&hub);
     let altered = found.as_array().unwrap().iter().find(|f| f["finding"] == "altered").unwrap();
     assert_eq!((&altered["first"], &altered["end"]), (&0.into(), &8.into()), "{found}");
@@ -129,7 +130,8 @@ async fn a_record_that_the_hub_cannot_read_is_part_of_the_chain() {
 #[tokio::test]
 async fn outcomes_of_a_hub_that_kept_no_records_stay_and_are_not_proven() {
     let hub = hub().await;
-    hub.database().execute("UPDATE outcome SET record = NULL WHERE seq < 3", []).unwrap();
+    let sql = "UPDATE outcome SET record = NULL WHERE seq < 3";
+    assert_eq!(hub.ask(|database| database.execute(sql, &[]).unwrap()), 3);
     let (code, report) = audit(&hub);
     let epoch = &report["epochs"][0];
     assert_eq!((code, &epoch["unproven"], &epoch["proven"]), (3, &8.into(), &12.into()));

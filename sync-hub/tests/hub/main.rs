@@ -6,6 +6,9 @@
     reason = "helpers of tests fail loudly and say why on standard error"
 )]
 
+/// See `tests/hub-postgres.rs`.
+const POSTGRES: bool = false;
+
 mod answers;
 mod audit;
 mod client;

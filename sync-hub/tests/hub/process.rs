@@ -1,7 +1,8 @@
 //! A hub process on its own directory and ports, and the commands beside it.
 
-use landfall_hub::database::queries;
+use landfall_hub::database::sql::{Connection, ValueRef};
 use landfall_hub::database::views::{EscalationView, Stats};
+use landfall_hub::database::{self, Source, queries};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -18,6 +19,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// A hub's directory, and the hub while it runs.
 pub(crate) struct Hub {
     dir: tempfile::TempDir,
+    /// Where the database is, if not in a file.
+    server: Option<String>,
     process: Option<Running>,
 }
 
@@ -29,7 +32,10 @@ struct Running {
 
 impl Hub {
     pub(crate) fn new() -> Hub {
-        Hub { dir: tempfile::tempdir().unwrap(), process: None }
+        let server = crate::POSTGRES.then(landfall_cluster::database).and_then(|made| {
+            made.inspect_err(|why| eprintln!("on a file instead of PostgreSQL: {why}")).ok()
+        });
+        Hub { dir: tempfile::tempdir().unwrap(), server, process: None }
     }
 
     /// A new hub, running, with these devices enrolled.
@@ -63,9 +69,8 @@ impl Hub {
     pub(crate) fn start(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let mut child = Command::new(BINARY)
-            .args(["run", "--listen", "127.0.0.1:0", "--web", "127.0.0.1:0", "--data"])
-            .arg(self.data())
+        let mut child = self
+            .command(&["run", "--listen", "127.0.0.1:0", "--web", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -120,7 +125,16 @@ impl Hub {
 
     /// Runs a command on this hub's directory.
     pub(crate) fn run(&self, args: &[&str]) -> Output {
-        Command::new(BINARY).args(args).arg("--data").arg(self.data()).output().unwrap()
+        self.command(args).output().unwrap()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.args(args).arg("--data").arg(self.data());
+        if let Some(url) = &self.server {
+            command.args(["--database", url]);
+        }
+        command
     }
 
     /// Runs a command that must succeed; returns its standard output.
@@ -139,26 +153,71 @@ impl Hub {
         (output.status.code().unwrap(), stderr)
     }
 
-    pub(crate) fn database(&self) -> rusqlite::Connection {
-        landfall_hub::database::open(&self.data()).unwrap()
+    /// Whether the database is a file.
+    pub(crate) fn is_file(&self) -> bool {
+        self.server.is_none()
+    }
+
+    /// Asks the database, on a thread of its own: tests have a runtime.
+    pub(crate) fn ask<T: Send>(&self, question: impl FnOnce(&Connection) -> T + Send) -> T {
+        let source = match &self.server {
+            Some(url) => url.parse().unwrap(),
+            None => Source::file(&self.data()),
+        };
+        let asked = || question(&database::open(&source).unwrap());
+        std::thread::scope(|scope| scope.spawn(asked).join().unwrap())
+    }
+
+    /// Makes the database take no more, or take everything again.
+    pub(crate) fn refuse_writes(&self, refuse: bool) {
+        let status = match &self.server {
+            // A full disk: the file size limit of the hub's process, too small for the
+            // write-ahead log and large enough for the hub's own log.
+            None => {
+                let bytes = if refuse { "65536" } else { "unlimited" };
+                let limit = format!("--fsize={bytes}:unlimited");
+                Command::new("prlimit").args(["--pid", &self.pid().to_string(), &limit]).status()
+            }
+            // A server that stops, and comes back as one that only reads.
+            Some(url) => {
+                let name = url.trim_start_matches("postgres:///").split('?').next().unwrap();
+                let set =
+                    if refuse { "SET default_transaction_read_only = on" } else { "RESET ALL" };
+                let end = format!(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+                );
+                let alter = format!("ALTER DATABASE {name} {set}");
+                let mut psql = landfall_cluster::server().unwrap().tool("psql");
+                psql.args(["-q", "-c", &alter, "-c", &end, "postgres"])
+                    .stdout(Stdio::null())
+                    .status()
+            }
+        };
+        assert!(status.unwrap().success());
+    }
+
+    /// Changes one row.
+    pub(crate) fn alter(&self, sql: &str, params: &[ValueRef<'_>]) {
+        let changed = self.ask(|database| database.execute(sql, params).unwrap());
+        assert_eq!(changed, 1, "{sql}");
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        queries::stats(&self.database()).unwrap()
+        self.ask(|database| queries::stats(database).unwrap())
     }
 
     /// Waits until the totals are as wanted.
     pub(crate) fn wait_stats(&self, what: &str, wanted: impl Fn(&Stats) -> bool) -> Stats {
-        let database = self.database();
         wait_with(what, || {
-            let stats = queries::stats(&database).unwrap();
+            let stats = self.stats();
             if wanted(&stats) { Ok(stats) } else { Err(format!("{stats:?}")) }
         })
     }
 
     pub(crate) fn escalation(&self, device: &str, ticket: &str) -> EscalationView {
         let (device, ticket) = (device.parse().unwrap(), ticket.parse().unwrap());
-        queries::escalation(&self.database(), &device, ticket).unwrap().expect("it is there")
+        let found = self.ask(|database| queries::escalation(database, &device, ticket).unwrap());
+        found.expect("it is there")
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, String) {

@@ -19,7 +19,8 @@ use anyhow::{Context, Result, bail, ensure};
 use landfall_agent::sync::Identity;
 use landfall_hub::database::commands::Enroll;
 use landfall_hub::database::ingest::Ingest;
-use landfall_hub::database::{self, Database};
+use landfall_hub::database::sql::ToParam;
+use landfall_hub::database::{self, Database, Source};
 use landfall_wire::frame::Frame;
 use landfall_wire::id::Epoch;
 use std::collections::VecDeque;
@@ -176,7 +177,7 @@ async fn tokio_join<F: Future<Output = Result<()>>>(
 fn in_process(runtime: &Runtime, dir: &Path, frames: &[Frames]) -> Result<f64> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let devices = enroll(dir, frames.len())?;
-    let (database, writer) = Database::start(dir)?;
+    let (database, writer) = Database::start(&Source::file(dir))?;
     let took = runtime.block_on(async {
         let start = Instant::now();
         let all = devices.iter().zip(frames).map(|(device, frames)| {
@@ -214,7 +215,7 @@ async fn apply(database: &Database, device: i64, frames: &Frames) -> Result<()> 
 
 /// Puts the devices into a new database; returns their rows.
 fn enroll(dir: &Path, devices: usize) -> Result<Vec<i64>> {
-    let mut connection = database::open(dir)?;
+    let mut connection = database::open(&Source::file(dir))?;
     let mut rows = Vec::new();
     for device in 0..devices {
         let enroll = Enroll {
@@ -226,7 +227,7 @@ fn enroll(dir: &Path, devices: usize) -> Result<Vec<i64>> {
         };
         database::apply(&mut connection, &enroll)?;
         let sql = "SELECT id FROM device WHERE name = ?1";
-        rows.push(connection.query_row(sql, [name(device)], |row| row.get(0))?);
+        rows.push(connection.row(sql, &[name(device).to_param()], |row| row.get(0))?);
     }
     Ok(rows)
 }
@@ -276,7 +277,7 @@ fn select(dir: &Path) -> Result<f64> {
     let source = source.to_str().context("a path that is not UTF-8")?;
     let target = dir.join("select");
     std::fs::create_dir(&target).context("cannot create a directory")?;
-    drop(database::open(&target)?);
+    drop(database::open(&Source::file(&target))?);
     let script = format!(
         "{SETTINGS}ATTACH '{source}' AS source;\nINSERT INTO outcome SELECT * FROM source.outcome;\n"
     );

@@ -164,10 +164,10 @@ CREATE TABLE loss (
     epoch       INTEGER NOT NULL,
     stream      TEXT NOT NULL,
     first       INTEGER NOT NULL,
-    end         INTEGER NOT NULL,
+    "end"       INTEGER NOT NULL,
     reason      TEXT NOT NULL,
     received_ms INTEGER NOT NULL,
-    UNIQUE (device, epoch, stream, first, end, reason)
+    UNIQUE (device, epoch, stream, first, "end", reason)
 ) STRICT;
 
 -- Records that this hub could not use, as they came.
