@@ -32,8 +32,8 @@ mod tests;
 
 pub use landfall_agent_core::store::{
     BYTES_MIN, CallerKey, Chunk, Committed, DAY_MS, GENERATION_BYTES_MAX, HeldOutcome, Kept,
-    OUTCOMES_READ_MAX, Opened, OutcomeId, Recall, Standing, StoreConfig, StoreError, StoreStatus,
-    StreamStatus, TicketState, TicketStatus, WhenFull,
+    OUTCOMES_READ_MAX, Opened, OutcomeId, Recall, Refused, RefusedId, Resent, Standing,
+    StoreConfig, StoreError, StoreStatus, StreamStatus, TicketState, TicketStatus, WhenFull,
 };
 
 pub use self::copy::{StoreCopy, scratch_home};
@@ -185,6 +185,23 @@ impl Store {
     /// Changes with every change of any ticket.
     pub fn ticket_changes(&self) -> watch::Receiver<u64> {
         self.tickets.subscribe()
+    }
+
+    /// Records that the hub refused, and that are kept. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub fn refused(&self) -> Result<Vec<Refused>, StoreError> {
+        self.looked(self.shared.refused())
+    }
+
+    /// Sends a refused record once more, or all that are still here, under new numbers. Resolves
+    /// when that is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::NotRefused`], [`StoreError::RefusedGone`], or any other.
+    pub async fn resend(&self, which: Option<RefusedId>) -> Result<Vec<Resent>, StoreError> {
+        self.ask(|reply| Op::Resend { which, reply }).await
     }
 
     /// Directives of the hub that hold. What waits for one follows them, see

@@ -4,6 +4,7 @@ use super::StoreError;
 use super::keys;
 use super::medium::Changes;
 use super::meta::Meta;
+use super::refused::RefusedId;
 use super::standing::{Directives, NotDone, Standing, named};
 use super::state::{Failed, State, encode, seal, seal_record};
 use super::ticket::{RetryRecord, Stage, TicketRecord};
@@ -38,6 +39,8 @@ pub(super) struct Draft {
     retries: BTreeMap<Vec<u8>, (CallerKey, Kept)>,
     /// Directives that this commit writes.
     pub(super) directives: Directives,
+    /// Refused records that this commit keeps, and those that it lets go.
+    pub(super) refused: BTreeMap<RefusedId, Option<Position>>,
     done: Vec<Done>,
 }
 
@@ -57,6 +60,7 @@ impl Draft {
             tickets: BTreeMap::new(),
             retries: BTreeMap::new(),
             directives: Directives::new(),
+            refused: BTreeMap::new(),
             done: Vec::new(),
         }
     }
@@ -159,6 +163,51 @@ impl Draft {
         Ok(())
     }
 
+    /// A record of another store's life, as it was encoded; returns its number.
+    pub(super) fn append(&mut self, stream: StreamId, payload: &[u8]) -> Result<u64, StoreError> {
+        let epoch = self.meta.epoch;
+        let seq = self.meta.stream(stream, epoch).map_or(0, |s| s.end);
+        let kind = Kind::Record(stream);
+        let value = seal(Value { kind, epoch, seq, before: None, payload })?;
+        self.meta.take_seq(stream);
+        self.changes.put.push((keys::record(stream, epoch, seq), value));
+        self.wrote(stream, epoch, seq);
+        Ok(seq)
+    }
+
+    /// The same of an outcome, which takes its place in the hash chain.
+    pub(super) fn append_outcome(&mut self, payload: &[u8]) -> Result<u64, StoreError> {
+        let (stream, epoch, running_ms) =
+            (StreamId::Outcome, self.meta.epoch, self.meta.running_ms);
+        let begins = self.meta.chain.as_mut().and_then(|chain| chain.beginning(epoch));
+        let before = self.meta.chain.as_mut().map(|chain| chain.follow(payload, running_ms));
+        let seq = self.meta.take_seq(stream);
+        self.meta.outcomes += 1;
+        let value = seal(Value { kind: Kind::Record(stream), epoch, seq, before, payload })?;
+        self.changes.put.push((keys::record(stream, epoch, seq), value));
+        self.wrote(stream, epoch, seq);
+        let due = self.meta.chain.as_mut().and_then(|chain| chain.due(epoch));
+        begins.into_iter().chain(due).try_for_each(|mark| self.mark(mark))?;
+        Ok(seq)
+    }
+
+    /// A question waits for an answer under a new name.
+    pub(super) fn ask_again(&mut self, ticket: Ticket, ttl_secs: u32) {
+        let deadline_ms = self.meta.running_ms.saturating_add(u64::from(ttl_secs) * 1000);
+        self.open_ticket(ticket, TicketRecord { stage: Stage::Open, deadline_ms, answer: None });
+        self.opened += 1;
+    }
+
+    /// Nobody will answer: the waiting is over. An answer that comes all the same counts.
+    pub(super) fn no_answer(&mut self, state: &State, ticket: Ticket) -> Result<(), Failed> {
+        let known = self.ticket(state, ticket)?;
+        if let Some(known) = known.filter(|known| known.stage == Stage::Open) {
+            self.put_ticket(ticket, TicketRecord { stage: Stage::Expired, ..known });
+            self.closed += 1;
+        }
+        Ok(())
+    }
+
     pub(super) fn loss(&mut self, loss: Loss) -> Result<(), StoreError> {
         self.lost += loss.end - loss.first;
         self.event(Record::Loss(loss))
@@ -189,7 +238,9 @@ impl Draft {
         for Arrived { seq, down } in arrived {
             match down {
                 Down::Answer(answer) => self.answered(state, answer)?,
-                Down::Refusal(_) => {}
+                Down::Refusal(refusal) => {
+                    self.refusal(state, Position { next: seq, ..mark }, refusal)?;
+                }
                 Down::Directive(directive) => {
                     if let Directive::Unknown(_) = &directive {
                         not_done.unknown.push(named(&directive));

@@ -145,6 +145,10 @@ impl Engine {
                     });
                     self.answer(done, reply);
                 }
+                Op::Resend { which, reply } => {
+                    let done = self.check_open().and_then(|()| self.resend(which));
+                    self.answer(done, reply);
+                }
                 Op::RolledBack { mark, reply } => {
                     let done = self.check_open().and_then(|()| self.roll_back(mark));
                     self.answer(done, reply);
@@ -186,7 +190,7 @@ impl Engine {
     }
 
     /// Whether a decision may be written, making room for it if that is the policy.
-    fn admit(&mut self) -> Result<(), StoreError> {
+    pub(super) fn admit(&mut self) -> Result<(), StoreError> {
         if self.shared.state().health == Health::DiskFull {
             self.free_disk();
         }
@@ -305,6 +309,12 @@ impl Engine {
         let directives = std::mem::take(&mut draft.directives);
         self.news.directives |= !directives.is_empty();
         state.directives.extend(directives);
+        for (id, at) in std::mem::take(&mut draft.refused) {
+            match at {
+                Some(at) => state.refused.insert(id, at),
+                None => state.refused.remove(&id),
+            };
+        }
         drop(state);
         self.collect_due |= draft.acked_changed;
         self.news.durable = true;

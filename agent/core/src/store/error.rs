@@ -47,6 +47,12 @@ pub enum StoreError {
     /// The ticket is not known here.
     #[error("the ticket is not known here")]
     UnknownTicket,
+    /// The hub did not refuse this record, or it was sent once more already.
+    #[error("the hub did not refuse this record, or it was sent once more already")]
+    NotRefused,
+    /// The refused record is known, and is not here any more.
+    #[error("the refused record is not held here any more; the hub has it")]
+    RefusedGone,
     /// The store was shut down.
     #[error("the store is shut down")]
     Stopped,
@@ -71,6 +77,8 @@ impl StoreError {
             StoreError::Record(_) => "send a shorter text or id",
             StoreError::Conflict => "use a new id for a new text",
             StoreError::UnknownTicket => "use the ticket as the agent gave it",
+            StoreError::NotRefused => "see `landfall-agent queue list --refused`",
+            StoreError::RefusedGone => "look at what the hub set aside",
             StoreError::Stopped => "start the agent again",
         }
     }

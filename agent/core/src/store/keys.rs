@@ -8,8 +8,11 @@
 //! x deadline(8) epoch(8) seq(8)   tickets by the end of their time to live; no value
 //! k task 00 caller-id             what was replied to a caller's own id
 //! d kind(2) subject               a directive of the hub
+//! e stream(1) epoch(8) seq(8)     why the hub refused a record; empty: no longer kept
+//! f stream(1) epoch(8) seq(8)     that record
 //! ```
 
+use super::refused::RefusedId;
 use super::types::CallerKey;
 use super::value::Kind;
 use landfall_wire::id::{Epoch, Ticket};
@@ -42,6 +45,24 @@ pub(super) const DIRECTIVES_END: &[u8] = b"e";
 
 pub(super) fn directive(kind: u16, subject: &str) -> Vec<u8> {
     [b"d", &kind.to_be_bytes()[..], subject.as_bytes()].concat()
+}
+
+pub(super) const REFUSED: &[u8] = b"e";
+pub(super) const REFUSED_END: &[u8] = b"f";
+
+pub(super) fn refused(id: RefusedId) -> Vec<u8> {
+    key(&[b'e', Kind::Record(id.stream).code()], &[id.epoch.0, id.seq])
+}
+
+pub(super) fn refused_record(id: RefusedId) -> Vec<u8> {
+    key(&[b'f', Kind::Record(id.stream).code()], &[id.epoch.0, id.seq])
+}
+
+pub(super) fn parse_refused(key: &[u8]) -> Option<RefusedId> {
+    let stream = StreamId::UP
+        .into_iter()
+        .find(|stream| Some(Kind::Record(*stream).code()) == key.get(1).copied())?;
+    Some(RefusedId { stream, epoch: parse_record_epoch(key)?, seq: parse_seq(key)? })
 }
 
 pub(super) fn ticket(ticket: Ticket) -> Vec<u8> {

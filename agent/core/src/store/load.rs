@@ -11,6 +11,7 @@ use super::generation::Generation;
 use super::keys;
 use super::medium::{Changes, Medium, Notice, TableError};
 use super::meta::Meta;
+use super::refused::RefusedAt;
 use super::salvage::{self, Evidence, Find};
 use super::standing::Directives;
 use super::state::{Failed, Health, State};
@@ -132,6 +133,7 @@ fn try_load(
         tickets_open: 0,
         lost: 0,
         directives: Directives::new(),
+        refused: RefusedAt::new(),
     };
     if !damaged.is_empty() {
         replace(medium, &mut state, &damaged, evidence, &mut opened)?;
@@ -143,6 +145,7 @@ fn try_load(
     state.meta.reopen();
     state.tickets_open = count_open(&state)?;
     state.find_directives()?;
+    state.find_refused()?;
     Ok((state, opened))
 }
 

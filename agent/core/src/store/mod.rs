@@ -9,6 +9,7 @@
 //! * what was acknowledged is durable. A decision, its escalation, its ticket and its retry key
 //!   are one atomic write; so are answers and directives of the hub with the mark that they
 //!   reach;
+//! * what the hub refused is kept, within a limit, and can be sent once more (see `refused`);
 //! * a sequence number of an epoch is used once. Every commit writes the positions, and an
 //!   acknowledged floor is durable before what lies below it is deleted;
 //! * what the hub has is kept for audit within named limits, and goes first when room is needed;
@@ -39,6 +40,7 @@ mod look;
 mod medium;
 mod meta;
 mod ops;
+mod refused;
 mod rollback;
 mod salvage;
 mod standing;
@@ -59,6 +61,7 @@ pub use error::StoreError;
 pub use journal::{HeldOutcome, OUTCOMES_READ_MAX, OutcomeId};
 pub use medium::{Changes, Medium, Notice, Pair, Table, TableError};
 pub use ops::{Op, Reply};
+pub use refused::{REFUSED_MAX, Refused, RefusedId, Resent};
 pub use standing::{DIRECTIVES_MAX, Standing};
 pub use state::{Failed, Shared};
 pub use types::{

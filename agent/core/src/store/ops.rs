@@ -1,6 +1,7 @@
 //! What the store is asked to write.
 
 use super::StoreError;
+use super::refused::{RefusedId, Resent};
 use super::types::{CallerKey, Committed};
 use crate::session::DownBatch;
 use crate::task::Entry;
@@ -59,6 +60,13 @@ pub enum Op {
         /// Told the outcome.
         reply: Reply<()>,
     },
+    /// What the hub refused is to be sent once more.
+    Resend {
+        /// This record, or all of them.
+        which: Option<RefusedId>,
+        /// Told what is sent.
+        reply: Reply<Vec<Resent>>,
+    },
     /// The hub holds more of a stream than it can have had from this store.
     RolledBack {
         /// What the hub holds.
@@ -94,6 +102,7 @@ impl Op {
             Op::Delivered { .. }
             | Op::Down { .. }
             | Op::Offer { .. }
+            | Op::Resend { .. }
             | Op::RolledBack { .. }
             | Op::Suspect { .. }
             | Op::Reopen { .. }

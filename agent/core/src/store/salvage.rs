@@ -140,8 +140,8 @@ pub(super) fn survey(
                 }
             }
         }
-        // Not kept in generations.
-        Kind::Witness => {}
+        // What the hub refused, it has. Witnesses are not kept in generations.
+        Kind::Refused | Kind::Witness => {}
     })
 }
 

@@ -5,6 +5,7 @@ use super::generation::Generation;
 use super::keys;
 use super::medium::{Pair, TableError};
 use super::meta::Meta;
+use super::refused::RefusedAt;
 use super::standing::Directives;
 use super::ticket::{RetryRecord, Stage, TicketRecord};
 use super::types::{
@@ -49,6 +50,7 @@ pub(super) struct State {
     pub(super) tickets_open: u64,
     pub(super) lost: u64,
     pub(super) directives: Directives,
+    pub(super) refused: RefusedAt,
 }
 
 /// The open store, to read from; shared by every handle and the engine.
@@ -142,6 +144,7 @@ impl Shared {
             generations: state.generations.len(),
             tickets_open: state.tickets_open,
             lost: state.lost,
+            refused: state.refused.len() as u64,
             refusing,
         }
     }

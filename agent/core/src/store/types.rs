@@ -129,6 +129,8 @@ pub struct StoreStatus {
     pub tickets_open: u64,
     /// Records dropped or unreadable since this process opened the store.
     pub lost: u64,
+    /// Records that the hub refused, and that are kept.
+    pub refused: u64,
     /// Why new records are refused, if they are.
     pub refusing: Option<String>,
 }

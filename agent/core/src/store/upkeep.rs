@@ -142,7 +142,9 @@ impl Engine {
     /// Copies what must outlive the oldest generation into the newest: tickets that are not
     /// over, directives, and, if it is dropped unfinished, records that may not be lost.
     fn carry(&mut self, unfinished: bool) -> bool {
-        let carried = self.carry_tickets().and_then(|()| self.carry_directives()).and_then(|()| {
+        let carried = self.carry_tickets(unfinished);
+        let carried = carried.and_then(|()| self.carry_directives());
+        let carried = carried.and_then(|()| self.carry_refused()).and_then(|()| {
             if !unfinished {
                 return Ok(());
             }
@@ -164,8 +166,11 @@ impl Engine {
         }
     }
 
-    fn carry_tickets(&mut self) -> Result<(), Failed> {
+    /// If the generation is dropped unfinished with its escalations, nobody will answer those that
+    /// the hub does not have: their tickets are over.
+    fn carry_tickets(&mut self, unfinished: bool) -> Result<(), Failed> {
         self.renew();
+        let dropped = unfinished && self.drops_escalations(StreamId::Escalation);
         let mut from = keys::TICKETS.to_vec();
         loop {
             let pair = self.shared.state().first(0, &from, keys::TICKETS_END)?;
@@ -176,10 +181,24 @@ impl Engine {
             if let Some((ticket, record)) = parsed.filter(|(_, record)| self.is_wanted(record))
                 && !superseded
             {
-                self.draft.open_ticket(ticket, record);
+                let is_dropped = dropped && self.is_unsent(ticket);
+                if is_dropped && record.stage == Stage::Open {
+                    self.draft.no_answer(&self.shared.state(), ticket)?;
+                } else {
+                    self.draft.open_ticket(ticket, record);
+                }
                 self.flush_carried()?;
             }
         }
+    }
+
+    /// Whether the oldest generation holds the escalation, and the hub does not.
+    fn is_unsent(&self, ticket: Ticket) -> bool {
+        let state = self.shared.state();
+        let Ticket { epoch, seq } = ticket;
+        let end = state.generations[0].ends.get(&(StreamId::Escalation, epoch));
+        let acked = state.meta.acked(StreamId::Escalation, epoch);
+        end.is_some_and(|end| (acked..*end).contains(&seq))
     }
 
     /// An answer that nobody fetched is kept for its time to live.

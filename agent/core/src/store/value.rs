@@ -6,7 +6,7 @@
 //! 4       1     kind
 //! 5       8     epoch
 //! 13      8     sequence number (of a ticket: its number; of meta and witness: their counter;
-//!               of a directive: its number in the hub's stream, with the epoch of that)
+//!               of a directive and a refusal: its number in the hub's stream, with the epoch of that)
 //! 21      4     length of the payload
 //! 25      4     CRC-32 of bytes 4..25 and the payload
 //! 29      ..    payload
@@ -41,6 +41,7 @@ pub(super) enum Kind {
     Meta,
     Witness,
     Directive,
+    Refused,
 }
 
 impl Kind {
@@ -55,6 +56,7 @@ impl Kind {
             Kind::Meta => 18,
             Kind::Witness => 19,
             Kind::Directive => 20,
+            Kind::Refused => 21,
         }
     }
 
@@ -69,6 +71,7 @@ impl Kind {
             18 => Kind::Meta,
             19 => Kind::Witness,
             20 => Kind::Directive,
+            21 => Kind::Refused,
             _ => return None,
         })
     }
@@ -193,9 +196,10 @@ mod tests {
             Kind::Meta,
             Kind::Witness,
             Kind::Directive,
+            Kind::Refused,
         ]);
         let codes: Vec<u8> = kinds.clone().map(Kind::code).collect();
-        assert_eq!(codes, [1, 2, 0, 3, 16, 17, 18, 19, 20]);
+        assert_eq!(codes, [1, 2, 0, 3, 16, 17, 18, 19, 20, 21]);
         for (kind, code) in kinds.zip(codes) {
             assert_eq!(Kind::from_code(code), Some(kind));
         }
