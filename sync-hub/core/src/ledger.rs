@@ -5,6 +5,8 @@
 //! Invariants, as long as a transaction is atomic:
 //! * the mark moves with the records that it covers, so a record is applied once;
 //! * a gap, and every loss that a device tells of, is written down;
+//! * a record that cannot be used is kept as it came, and the device is told in the same
+//!   transaction;
 //! * an escalation has at most one answer, and its state never goes back;
 //! * an answer gets its number in the answer stream when it is given, and the stream's reach
 //!   covers it before it is sent. A device that has more than the reach has it from a later
@@ -16,7 +18,7 @@ use crate::ingest::{BatchError, Content, EPOCHS_PER_DEVICE_MAX, plan};
 use crate::session::{Greeting, Resume, resume};
 use landfall_wire::frame::{Batch, Hello, Position};
 use landfall_wire::id::{Epoch, Ticket};
-use landfall_wire::record::{Answer, Escalation, Event, Loss, Outcome, Record, StreamId};
+use landfall_wire::record::{Answer, Escalation, Event, Loss, Outcome, Record, Refusal, StreamId};
 
 /// One device's part of a transaction.
 pub trait Ledger {
@@ -117,22 +119,27 @@ pub trait Ledger {
     /// # Errors
     /// Those of the database.
     fn answer(&mut self, at: Position, answer: &Answer) -> Result<(), Self::Error>;
-    /// Notes that the device has every answer below, and returns what these answered, without
-    /// those of which that was known.
+    /// Keeps any other record for the device at its place in the answer stream.
+    ///
+    /// # Errors
+    /// Those of the database.
+    fn down(&mut self, at: Position, record: &Record) -> Result<(), Self::Error>;
+    /// Notes that the device has everything of the answer stream below, and returns which
+    /// questions that answers, without those of which that was known.
     ///
     /// # Errors
     /// Those of the database.
     fn take_delivered(&mut self, below: Position) -> Result<Vec<Ticket>, Self::Error>;
-    /// What the undelivered answers answer, in their order.
+    /// Where what is undelivered stands in the answer stream, in order.
     ///
     /// # Errors
     /// Those of the database.
-    fn undelivered(&mut self) -> Result<Vec<Ticket>, Self::Error>;
-    /// Moves an answer to another place in the answer stream.
+    fn undelivered(&mut self) -> Result<Vec<Position>, Self::Error>;
+    /// Moves what stands at a place of the answer stream to another.
     ///
     /// # Errors
     /// Those of the database.
-    fn renumber(&mut self, ticket: Ticket, at: Position) -> Result<(), Self::Error>;
+    fn renumber(&mut self, from: Position, to: Position) -> Result<(), Self::Error>;
 }
 
 /// Where a record stands.
@@ -255,6 +262,9 @@ pub fn ingest<L: Ledger>(
             Content::Rejected { reason, raw } => {
                 done.rejected += 1;
                 ledger.rejected(place, reason, raw)?;
+                let (seq, reason) = (entry.seq, reason.clone());
+                let refusal = Record::Refusal(Refusal { stream, epoch, seq, reason }).fit();
+                send_down(ledger, &refusal)?;
             }
         }
     }
@@ -336,11 +346,24 @@ pub fn greet<L: Ledger>(
 /// Moves what is undelivered into a new epoch, numbered from zero.
 fn begin_answers<L: Ledger>(ledger: &mut L, epoch: Epoch) -> Result<(), L::Error> {
     let mut end = 0;
-    for ticket in ledger.undelivered()? {
-        ledger.renumber(ticket, Position { stream: StreamId::Answer, epoch, next: end })?;
+    for from in ledger.undelivered()? {
+        ledger.renumber(from, Position { stream: StreamId::Answer, epoch, next: end })?;
         end += 1;
     }
     ledger.set_answers(Answers { epoch, end, reach: 0, mark: 0 })
+}
+
+/// Puts any record at the end of the answer stream: the device has it as soon as there is a link.
+/// Returns its place.
+///
+/// # Errors
+/// Those of the database.
+pub fn send_down<L: Ledger>(ledger: &mut L, record: &Record) -> Result<Position, L::Error> {
+    debug_assert!(StreamId::Answer.accepts(record), "{record:?}");
+    let answers = ledger.answers()?;
+    ledger.down(answers.end(), record)?;
+    ledger.set_answers(Answers { end: answers.end + 1, ..answers })?;
+    Ok(answers.end())
 }
 
 /// The device has every answer below.

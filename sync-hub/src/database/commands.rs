@@ -9,6 +9,7 @@ use landfall_hub_core::ledger::{self, Refused};
 use landfall_hub_core::session::Greeting;
 use landfall_wire::frame::{Hello, Position};
 use landfall_wire::id::{DeviceId, Epoch, Ticket};
+use landfall_wire::record::Record;
 
 /// Longest version text that is kept of a hello, in bytes.
 const VERSION_BYTES_MAX: usize = 64;
@@ -149,6 +150,41 @@ impl Command for GiveAnswer {
             Refused::Answer(error) => error.into(),
         }))
     }
+}
+
+/// Any record for a device, at the end of its answer stream: it has it as soon as there is a link,
+/// and obeys it before it says that it has it.
+#[derive(Debug)]
+pub struct SendDown {
+    /// Row of the device.
+    pub device: i64,
+    /// What for: a directive, mostly. Answers have [`GiveAnswer`].
+    pub record: Record,
+    /// Now, by the hub's clock.
+    pub now_ms: u64,
+}
+
+impl Command for SendDown {
+    type Done = Position;
+
+    fn device(&self) -> Option<i64> {
+        Some(self.device)
+    }
+
+    fn apply(&self, tx: &Connection) -> sql::Result<Position> {
+        send_down(tx, self.device, &self.record, self.now_ms)
+    }
+}
+
+/// The same within another command's transaction, which must hold the device's lock: see
+/// [`Command::device`] and [`lock`].
+pub(crate) fn send_down(
+    tx: &Connection,
+    device: i64,
+    record: &Record,
+    now_ms: u64,
+) -> sql::Result<Position> {
+    ledger::send_down(&mut SqlLedger::new(tx, device, now_ms), record)
 }
 
 /// A certificate was issued to a device.

@@ -362,7 +362,35 @@ impl Ledger for SqlLedger<'_> {
             .map(drop)
     }
 
+    fn down(&mut self, at: Position, record: &Record) -> sql::Result<()> {
+        let encoded = record.encode();
+        let encoded = encoded.map_err(|error| SqlError::Encode(Box::new(error)))?;
+        let (kind, subject) = views::down_subject(record);
+        self.tx
+            .execute(
+                "INSERT INTO down (device, stream_epoch, stream_seq, kind, subject, record,
+                     created_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![
+                    self.device,
+                    signed(at.epoch.0),
+                    number(at.next),
+                    kind,
+                    subject,
+                    encoded,
+                    self.now_ms,
+                ],
+            )
+            .map(drop)
+    }
+
     fn take_delivered(&mut self, below: Position) -> sql::Result<Vec<Ticket>> {
+        self.tx.execute(
+            "UPDATE down SET delivered_ms = ?4
+                 WHERE device = ?1 AND stream_epoch = ?2 AND stream_seq < ?3
+                   AND delivered_ms IS NULL",
+            params![self.device, signed(below.epoch.0), number(below.next), self.now_ms],
+        )?;
         let ids: Vec<i64> = self.tx.rows(
             "UPDATE answer SET delivered_ms = ?4
                  WHERE device = ?1 AND stream_epoch = ?2 AND stream_seq < ?3
@@ -375,24 +403,43 @@ impl Ledger for SqlLedger<'_> {
         ids.into_iter().map(|id| self.tx.row(name, params![id], ticket)).collect()
     }
 
-    fn undelivered(&mut self) -> sql::Result<Vec<Ticket>> {
+    fn undelivered(&mut self) -> sql::Result<Vec<Position>> {
+        // All that is undelivered is of one epoch: a new one takes it along.
         self.tx.rows(
-            "SELECT epoch, seq FROM answer JOIN escalation ON escalation.id = answer.escalation
-                 WHERE answer.device = ?1 AND delivered_ms IS NULL ORDER BY stream_seq",
+            "SELECT stream_epoch, stream_seq FROM answer
+                 WHERE device = ?1 AND delivered_ms IS NULL
+             UNION ALL
+             SELECT stream_epoch, stream_seq FROM down
+                 WHERE device = ?1 AND delivered_ms IS NULL
+             ORDER BY stream_seq",
             params![self.device],
-            ticket,
+            |row| {
+                let epoch = Epoch(row.get::<i64>(0)?.cast_unsigned());
+                Ok(Position { stream: StreamId::Answer, epoch, next: unsigned(row.get(1)?) })
+            },
         )
     }
 
-    fn renumber(&mut self, ticket: Ticket, at: Position) -> sql::Result<()> {
-        let (device, epoch, seq) = self.key(ticket);
-        self.tx
-            .execute(
-                "UPDATE answer SET stream_epoch = ?4, stream_seq = ?5 WHERE escalation =
-                     (SELECT id FROM escalation WHERE device = ?1 AND epoch = ?2 AND seq = ?3)",
-                params![device, epoch, seq, signed(at.epoch.0), number(at.next)],
-            )
-            .map(drop)
+    fn renumber(&mut self, from: Position, to: Position) -> sql::Result<()> {
+        // A number of the stream is in one of the two.
+        for sql in [
+            "UPDATE answer SET stream_epoch = ?4, stream_seq = ?5
+                 WHERE device = ?1 AND stream_epoch = ?2 AND stream_seq = ?3",
+            "UPDATE down SET stream_epoch = ?4, stream_seq = ?5
+                 WHERE device = ?1 AND stream_epoch = ?2 AND stream_seq = ?3",
+        ] {
+            self.tx.execute(
+                sql,
+                params![
+                    self.device,
+                    signed(from.epoch.0),
+                    number(from.next),
+                    signed(to.epoch.0),
+                    number(to.next),
+                ],
+            )?;
+        }
+        Ok(())
     }
 }
 

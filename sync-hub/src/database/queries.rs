@@ -166,7 +166,8 @@ pub fn valid_devices(connection: &Connection) -> sql::Result<Vec<String>> {
 pub fn answers_waiting(connection: &Connection) -> sql::Result<Vec<(i64, Position)>> {
     connection.rows(
         "SELECT id, answers_epoch, answers_end FROM device
-             WHERE id IN (SELECT DISTINCT device FROM answer WHERE delivered_ms IS NULL)",
+             WHERE id IN (SELECT DISTINCT device FROM answer WHERE delivered_ms IS NULL)
+                OR id IN (SELECT DISTINCT device FROM down WHERE delivered_ms IS NULL)",
         &[],
         |row| {
             let epoch = Epoch(row.get::<i64>(1)?.cast_unsigned());
@@ -176,7 +177,7 @@ pub fn answers_waiting(connection: &Connection) -> sql::Result<Vec<(i64, Positio
     )
 }
 
-/// Encoded answers from `fetch.first` on, at least one if there is one.
+/// Encoded records of the answer stream from `fetch.first` on, at least one if there is one.
 ///
 /// # Errors
 /// Those of the database.
@@ -185,12 +186,15 @@ pub fn answers(connection: &Connection, device: i64, fetch: Fetch) -> sql::Resul
     let records_max = number(fetch.records_max as u64);
     let (mut records, mut bytes) = (Vec::new(), 0);
     connection.each(
-        "SELECT record FROM answer
+        "SELECT stream_seq, record FROM answer
+         WHERE device = ?1 AND stream_epoch = ?2 AND stream_seq >= ?3 AND stream_seq < ?4
+         UNION ALL
+         SELECT stream_seq, record FROM down
          WHERE device = ?1 AND stream_epoch = ?2 AND stream_seq >= ?3 AND stream_seq < ?4
          ORDER BY stream_seq LIMIT ?5",
         params![device, signed(fetch.epoch.0), first, end, records_max],
         |row| {
-            let record: Vec<u8> = row.get(0)?;
+            let record: Vec<u8> = row.get(1)?;
             bytes += record.len();
             if bytes > fetch.bytes_max && !records.is_empty() {
                 return Ok(ControlFlow::Break(()));

@@ -2,10 +2,25 @@
 
 use landfall_wire::id::Confidence;
 use landfall_wire::record::{
-    Decision, EscalationReason, LossReason, Masking, Mechanism, Read, RedactedText, TaskKind,
+    Decision, EscalationReason, LossReason, Masking, Mechanism, Read, Record, RedactedText,
+    Refusal, TaskKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+/// Kind and subject of a record for a device, as columns.
+pub(super) fn down_subject(record: &Record) -> (&'static str, String) {
+    match record {
+        Record::Directive(directive) => (directive.kind(), directive.key().1),
+        Record::Refusal(Refusal { stream, epoch, seq, .. }) => {
+            ("refusal", format!("{} {epoch}-{seq}", stream.name()))
+        }
+        Record::Answer(answer) => ("answer", answer.ticket.to_string()),
+        Record::Outcome(_) | Record::Escalation(_) | Record::Event(_) | Record::Loss(_) => {
+            ("none of a hub's", String::new())
+        }
+    }
+}
 
 /// A decision: `{"label": "Leaking"}`, `{"label": null}` for out of scope, or `{"fields": […]}`.
 pub fn decision(decision: &Decision) -> Value {

@@ -1,9 +1,9 @@
 //! Every record once, whatever happens on the way.
 
 use crate::client::{Device, EPOCH, at, batch, outcomes, raw_batch, task};
-use crate::process::Hub;
-use landfall_wire::frame::{Batch, Frame};
-use landfall_wire::record::{StreamId, TaskKind};
+use crate::process::{Hub, wait_with};
+use landfall_wire::frame::{Batch, Frame, Position};
+use landfall_wire::record::{Record, Refusal, StreamId, TaskKind};
 
 #[tokio::test]
 async fn duplicates_reordering_and_cut_connections_leave_each_outcome_once() {
@@ -73,7 +73,7 @@ async fn a_hub_killed_between_commit_and_acknowledgement_applies_nothing_twice()
 }
 
 #[tokio::test]
-async fn records_that_no_one_knows_are_kept_and_the_stream_goes_on() {
+async fn records_that_no_one_knows_are_kept_and_the_device_is_told() {
     let hub = Hub::with_devices(&["ship-7"]);
     let (mut device, _) = Device::greeted(&hub, "ship-7", vec![]).await;
     let Frame::Batch(Batch { mut records, .. }) = outcomes(0, 3) else { unreachable!() };
@@ -89,6 +89,36 @@ async fn records_that_no_one_knows_are_kept_and_the_stream_goes_on() {
     let sql = "SELECT record FROM rejected WHERE seq = 1";
     let raw: Vec<u8> = hub.ask(|database| database.row(sql, &[], |row| row.get(0)).unwrap());
     assert_eq!(raw, [250, 1, 2, 3], "as it came");
+    // The device hears of it at the next greeting if not before, and once is enough.
+    drop(device);
+    let (mut device, welcome) = Device::greeted(&hub, "ship-7", vec![]).await;
+    assert_eq!(welcome.answers.next, 2);
+    let Frame::Batch(batch) = device.frame().await else { panic!("not a batch") };
+    assert_eq!((batch.stream, batch.first), (StreamId::Answer, 0));
+    let told: Vec<Record> =
+        batch.records.iter().map(|record| Record::decode(record).unwrap()).collect();
+    for (told, seq) in told.iter().zip([1, 3]) {
+        let Record::Refusal(refusal) = told else { panic!("{told:?}") };
+        let Refusal { stream, epoch, seq: of, reason } = refusal;
+        assert_eq!((*stream, *epoch, *of), (StreamId::Outcome, EPOCH, seq));
+        assert!(
+            reason.contains(if seq == 1 { "known kind" } else { "outcome stream" }),
+            "{reason}"
+        );
+    }
+    assert_eq!(told.len(), 2);
+    let waiting = "SELECT count(*) FROM down WHERE delivered_ms IS NULL";
+    let count =
+        |hub: &Hub| -> i64 { hub.ask(|it| it.row(waiting, &[], |row| row.get(0)).unwrap()) };
+    assert_eq!(count(&hub), 2, "not acknowledged yet");
+    device
+        .send(&Frame::Ack(Position { stream: StreamId::Answer, epoch: batch.epoch, next: 2 }))
+        .await;
+    device.flush().await;
+    wait_with("delivery", || match count(&hub) {
+        0 => Ok(()),
+        left => Err(left.to_string()),
+    });
 }
 
 #[tokio::test]

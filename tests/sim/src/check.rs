@@ -120,11 +120,12 @@ impl World {
         let rows = &self.hub.rows[device];
         let mut broken = None;
         for given in rows.given.values().filter(|given| given.delivered) {
-            let Some(seen) = self.books[device].tickets.get(&given.ticket) else { continue };
-            let question = rows.questions.get(&given.ticket);
+            let Some(ticket) = given.ticket else { continue };
+            let Some(seen) = self.books[device].tickets.get(&ticket) else { continue };
+            let question = rows.questions.get(&ticket);
             let same = question.is_some_and(|question| question.request == seen.request);
             let life = self.devices[device].life.as_ref();
-            let state = life.and_then(|life| life.shared.ticket_status(given.ticket).ok()?);
+            let state = life.and_then(|life| life.shared.ticket_status(ticket).ok()?);
             let state = state.map_or(seen.state, |status| status.state);
             let there = matches!(state, TicketState::Answered | TicketState::Delivered);
             let fate = self.books[device].fate;
@@ -132,8 +133,8 @@ impl World {
             // given up before its answer came.
             if same && !there && !fate.damaged && !fate.restored && !fate.full {
                 broken = Some(format!(
-                    "the hub holds the answer to {} of d{device} for delivered, it is {:?} there",
-                    given.ticket, state
+                    "the hub holds the answer to {ticket} of d{device} for delivered, it is \
+                     {state:?} there"
                 ));
             }
         }

@@ -21,10 +21,11 @@ pub(crate) struct Question {
     pub(crate) state: State,
 }
 
-/// An answer's row.
+/// A row of the answer stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Given {
-    pub(crate) ticket: Ticket,
+    /// Of an answer.
+    pub(crate) ticket: Option<Ticket>,
     pub(crate) record: Vec<u8>,
     pub(crate) delivered: bool,
 }
@@ -120,6 +121,17 @@ impl<'a> MemLedger<'a> {
             );
         }
         self.last = Some(((stream, epoch), seq));
+    }
+}
+
+impl MemLedger<'_> {
+    fn give(&mut self, at: Position, given: Given) {
+        if self.rows.given.insert((at.epoch, at.next), given).is_some() {
+            self.broken(
+                Invariant::NumberUsedOnce,
+                format!("two records of the hub have number {} of {}", at.next, at.epoch),
+            );
+        }
     }
 }
 
@@ -288,13 +300,13 @@ impl Ledger for MemLedger<'_> {
             self.broken(Invariant::TicketEndsOnce, format!("{ticket} is answered again"));
         }
         let record = Record::Answer(answer.clone()).encode().unwrap_or_default();
-        let given = Given { ticket, record, delivered: false };
-        if self.rows.given.insert((at.epoch, at.next), given).is_some() {
-            self.broken(
-                Invariant::NumberUsedOnce,
-                format!("two answers have number {} of {}", at.next, at.epoch),
-            );
-        }
+        self.give(at, Given { ticket: Some(ticket), record, delivered: false });
+        Ok(())
+    }
+
+    fn down(&mut self, at: Position, record: &Record) -> Result<(), Violation> {
+        let record = record.encode().unwrap_or_default();
+        self.give(at, Given { ticket: None, record, delivered: false });
         Ok(())
     }
 
@@ -302,24 +314,26 @@ impl Ledger for MemLedger<'_> {
         let range = (below.epoch, 0)..(below.epoch, below.next);
         let given = self.rows.given.range_mut(range).filter(|(_, given)| !given.delivered);
         Ok(given
-            .map(|(_, given)| {
+            .filter_map(|(_, given)| {
                 given.delivered = true;
                 given.ticket
             })
             .collect())
     }
 
-    fn undelivered(&mut self) -> Result<Vec<Ticket>, Violation> {
-        let waiting = self.rows.given.values().filter(|given| !given.delivered);
-        Ok(waiting.map(|given| given.ticket).collect())
+    fn undelivered(&mut self) -> Result<Vec<Position>, Violation> {
+        let mut waiting: Vec<(u64, Epoch)> = Vec::new();
+        for ((epoch, seq), given) in &self.rows.given {
+            waiting.extend((!given.delivered).then_some((*seq, *epoch)));
+        }
+        waiting.sort_unstable();
+        let stream = StreamId::Answer;
+        Ok(waiting.into_iter().map(|(next, epoch)| Position { stream, epoch, next }).collect())
     }
 
-    fn renumber(&mut self, ticket: Ticket, at: Position) -> Result<(), Violation> {
-        let key = self.rows.given.iter().find(|(_, given)| given.ticket == ticket);
-        if let Some(key) = key.map(|(key, _)| *key)
-            && let Some(given) = self.rows.given.remove(&key)
-        {
-            self.rows.given.insert((at.epoch, at.next), given);
+    fn renumber(&mut self, from: Position, to: Position) -> Result<(), Violation> {
+        if let Some(given) = self.rows.given.remove(&(from.epoch, from.next)) {
+            self.rows.given.insert((to.epoch, to.next), given);
         }
         Ok(())
     }
