@@ -6,6 +6,7 @@
 //!   two share.
 //! * [`store`]: durable streams with cursors; [`queue`] shows what they hold.
 //! * [`sync`]: the link to the hub.
+//! * [`release`]: model packages that the hub rolls out.
 //! * [`service`]: starts and stops them in order.
 //!
 //! Decisions themselves live in `landfall-agent-core`; this crate acts on them.
@@ -18,6 +19,7 @@ pub mod input;
 pub mod metrics;
 pub mod pipeline;
 pub mod queue;
+pub mod release;
 pub mod service;
 pub mod spool;
 mod stamp;

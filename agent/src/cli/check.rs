@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::{Done, output};
 use crate::config::Config;
 use crate::pipeline::{Models, Task};
+use crate::release;
 use crate::service;
 use crate::sync::Identity;
 use serde::Serialize;
@@ -29,7 +30,7 @@ struct TaskReport {
 
 pub(super) fn check(args: &StatusArgs) -> Result<Done, Failure> {
     let config = Config::load(&super::whole(&args.common.config()))?;
-    let models = Models::load(&config.models);
+    let models = Models::load(&config.models, &release::current(&config));
     let tasks = service::tasks(&config, &models)?;
     let report = report(&config, &models, &tasks);
     if args.json {

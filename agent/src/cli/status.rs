@@ -4,7 +4,7 @@ use super::args::StatusArgs;
 use super::failure::Failure;
 use super::output::{self, size};
 use super::{Done, desk};
-use crate::http::{LinkBody, StatusBody, StoreBody, TaskBody, UnrecordedBody};
+use crate::http::{LinkBody, ReleaseBody, StatusBody, StoreBody, TaskBody, UnrecordedBody};
 use crate::metrics::Counts;
 use std::fmt::Write;
 use std::time::Duration;
@@ -53,6 +53,9 @@ fn render(status: &StatusBody) -> String {
     }
     let link = status.link.as_ref().map_or_else(|| "none; records are queued".into(), link_line);
     let _ = writeln!(out, "link {link}");
+    for (package, release) in &status.releases {
+        let _ = writeln!(out, "release of {package}: {}", release_line(release));
+    }
     for fault in &status.faults {
         let _ = writeln!(out, "fault: {fault}");
     }
@@ -92,6 +95,24 @@ fn unrecorded_line(unrecorded: &UnrecordedBody) -> Option<String> {
     }
     let untold = untold.map_or(0, |gap| gap.decisions);
     Some(format!("WITHOUT A RECORD: {decisions} decisions; the hub is to be told of {untold}"))
+}
+
+fn release_line(release: &ReleaseBody) -> String {
+    let mut line = release.current.clone().unwrap_or_else(|| "as configured".to_owned());
+    if let (Some(wanted), Some(stage)) = (&release.wanted, &release.stage) {
+        let _ = write!(line, ", next {wanted} ({stage})");
+    }
+    if let Some(fetching) = &release.fetching {
+        let (missing, total) = (size(fetching.bytes_missing), size(fetching.bytes_total));
+        let _ = write!(line, ", {missing} of {total} missing");
+        if let Some(why) = &fetching.waits_for {
+            let _ = write!(line, ", waits: {why}");
+        }
+    }
+    if let Some(failed) = &release.failed {
+        let _ = write!(line, "; NOT USED: {failed}");
+    }
+    line
 }
 
 fn link_line(link: &LinkBody) -> String {

@@ -8,6 +8,7 @@
 //! [`Config::policies`] joins the tasks with the models, and finds what does not fit them.
 
 mod problem;
+mod releases;
 mod section;
 mod site;
 mod suggest;
@@ -16,6 +17,7 @@ mod task;
 mod tests;
 mod units;
 
+use crate::release::ReleasesConfig;
 use crate::stamp::short_digest;
 use crate::store::StoreConfig;
 use landfall_agent_core::task::{ModelFacts, TaskPolicy, TaskSettings};
@@ -51,6 +53,8 @@ pub struct Config {
     pub when_unrecordable: WhenUnrecordable,
     /// Packages and the keys that may sign them.
     pub models: Models,
+    /// How packages that the hub rolls out come here.
+    pub releases: ReleasesConfig,
     /// Whether a model finds what to mask, beside the patterns.
     pub redact_model: RedactModel,
     /// Every task, in the order of the file; at least one.
@@ -292,6 +296,7 @@ fn parse(path: &Path, text: &str, files: site::Files) -> Result<Config, ConfigEr
         store: site.store,
         when_unrecordable: site.when_unrecordable,
         models: site.models,
+        releases: site.releases,
         redact_model: site.redact_model,
         tasks,
         digest: short_digest(text.as_bytes()),

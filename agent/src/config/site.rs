@@ -2,7 +2,8 @@
 
 use super::section::{At, Section};
 use super::{Http, Hub, Models, RedactModel, Spool, WhenUnrecordable};
-use super::{suggest, units};
+use super::{releases, suggest, units};
+use crate::release::ReleasesConfig;
 use crate::store::{DAY_MS, StoreConfig, WhenFull};
 use landfall_agent_core::redact::{Kind, Redactor, SitePattern};
 use std::net::SocketAddr;
@@ -39,6 +40,7 @@ pub(super) struct Site {
     pub(super) store: StoreConfig,
     pub(super) when_unrecordable: WhenUnrecordable,
     pub(super) models: Models,
+    pub(super) releases: ReleasesConfig,
     pub(super) redactor: Redactor,
     pub(super) redact_model: RedactModel,
 }
@@ -66,6 +68,9 @@ pub(super) fn read(top: &mut Section<'_>, files: Files) -> Site {
         models: top
             .section("models")
             .map_or_else(Models::shipped, |section| models(section, checks)),
+        releases: top
+            .section("releases")
+            .map_or_else(ReleasesConfig::default, |section| releases::read(section, checks)),
         redactor,
         redact_model,
     }
@@ -80,7 +85,7 @@ impl Models {
 fn hub(mut section: Section<'_>, checks: bool) -> Option<Hub> {
     let address = section.string("address");
     if let Some(address) = &address {
-        check_address(&section, address);
+        check_address(&section, "address", address);
     }
     let identity = section.path("identity");
     match &identity {
@@ -99,7 +104,7 @@ fn hub(mut section: Section<'_>, checks: bool) -> Option<Hub> {
     })
 }
 
-fn check_address(section: &Section<'_>, address: &At<String>) {
+pub(super) fn check_address(section: &Section<'_>, key: &str, address: &At<String>) {
     let text = &address.value;
     let is_address = text.rsplit_once(':').is_some_and(|(host, port)| {
         let name = !host.is_empty() && !host.contains([' ', '/', ':']);
@@ -109,8 +114,8 @@ fn check_address(section: &Section<'_>, address: &At<String>) {
     if !is_address {
         section.wrong(
             address.line,
-            format!("'{}' is '{text}', which is not host:port", section.called("address")),
-            "use the name and port of the hub's device endpoint, such as \"hub.example.org:8883\"",
+            format!("'{}' is '{text}', which is not host:port", section.called(key)),
+            "use a name and a port, such as \"hub.example.org:8883\"",
         );
     }
 }

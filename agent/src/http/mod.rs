@@ -19,7 +19,9 @@ mod types;
 pub use error::{ApiError, ErrorBody, ErrorEnvelope};
 pub use escalations::WAIT_MAX;
 pub use listener::{CONNECTIONS_MAX, Limited, SILENCE};
-pub use status::{LinkBody, StatusBody, StoreBody, StreamBody, TaskBody, UnrecordedBody};
+pub use status::{
+    LinkBody, ReleaseBody, StatusBody, StoreBody, StreamBody, TaskBody, UnrecordedBody,
+};
 pub use tasks::{BATCH_ITEMS_MAX, BODY_BYTES_MAX, BODY_READ};
 pub use types::{AnswerBody, FieldBody, ItemBody, MechanismBody, ReplyBody, Status, TicketBody};
 

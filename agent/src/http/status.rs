@@ -4,11 +4,14 @@ use super::App;
 use crate::config::WhenUnrecordable;
 use crate::metrics::{Counts, Summary};
 use crate::pipeline::{Backing, Gap, Task};
+use crate::release::Progress;
 use crate::service::memory;
 use crate::store::{StoreStatus, StreamStatus};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use landfall_agent_core::release::{Entry, Stage};
+use landfall_wire::release::ReleaseRef;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -44,6 +47,9 @@ pub struct StatusBody {
     pub unrecorded: UnrecordedBody,
     /// The link to the hub; absent without one.
     pub link: Option<LinkBody>,
+    /// Packages of which the hub ordered something.
+    #[serde(default)]
+    pub releases: BTreeMap<String, ReleaseBody>,
     /// What a person should look at.
     pub faults: Vec<String>,
 }
@@ -127,6 +133,50 @@ pub struct LinkBody {
     pub bytes_down: u64,
 }
 
+/// A package of which the hub ordered something.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReleaseBody {
+    /// Version that runs; absent if it is what the configuration names.
+    pub current: Option<String>,
+    /// Digest of its manifest.
+    pub digest: Option<String>,
+    /// Version that is to take its place, or `configured`.
+    pub wanted: Option<String>,
+    /// How far that is: `wanted`, `fetched`, `trial`.
+    pub stage: Option<String>,
+    /// How far the fetching of its files is.
+    pub fetching: Option<Progress>,
+    /// Why the last order is not used, if it is not.
+    pub failed: Option<String>,
+}
+
+impl ReleaseBody {
+    fn of(entry: &Entry, progress: Option<&Progress>) -> ReleaseBody {
+        let version = |release: &Option<ReleaseRef>| {
+            release.as_ref().map_or_else(|| "configured".to_owned(), |r| r.version.clone())
+        };
+        let candidate = entry.candidate.as_ref();
+        let is_fetched = candidate.is_some_and(|candidate| candidate.stage == Stage::Wanted);
+        let stage = candidate.map(|candidate| match candidate.stage {
+            Stage::Wanted => "wanted".to_owned(),
+            Stage::Fetched => "fetched".to_owned(),
+            Stage::Trial => "trial".to_owned(),
+        });
+        let failed = entry.failed.as_ref().map(|failure| {
+            let (version, fault) = (version(&failure.release), failure.fault.name());
+            format!("{version}: {fault}: {}", failure.detail)
+        });
+        ReleaseBody {
+            current: entry.current.as_ref().map(|release| release.version.clone()),
+            digest: entry.current.as_ref().map(|release| release.manifest.to_string()),
+            wanted: candidate.map(|candidate| version(&candidate.release)),
+            stage,
+            fetching: progress.filter(|_| is_fetched).cloned(),
+            failed,
+        }
+    }
+}
+
 pub(super) async fn show(State(app): State<App>) -> Json<StatusBody> {
     Json(StatusBody::of(&app))
 }
@@ -153,7 +203,8 @@ impl StatusBody {
             decisions: counts.values().map(|counts| counts.unrecorded).sum(),
             untold: pipeline.gap(),
         };
-        let tasks = pipeline.tasks().iter().map(|(name, task)| {
+        let served = pipeline.served();
+        let tasks = served.tasks.iter().map(|(name, task)| {
             let counts = counts.get(name).copied().unwrap_or_default();
             (name.to_string(), TaskBody::of(task, counts))
         });
@@ -173,6 +224,12 @@ impl StatusBody {
             store: StoreBody::from(&store),
             unrecorded,
             link: overview.link().map(|link| LinkBody::from(&link)),
+            releases: {
+                let desk = overview.releases.borrow();
+                let packages = desk.book.packages.iter();
+                let body = |entry| ReleaseBody::of(entry, desk.progress.as_ref());
+                packages.map(|(name, entry)| (name.clone(), body(entry))).collect()
+            },
             faults: overview.faults.to_vec(),
         }
     }

@@ -3,7 +3,7 @@
 use super::masking::Masking;
 use super::models::{Backing, Model};
 use super::pool::{Ask, Busy, Ran, Seen};
-use super::{Inner, Task};
+use super::{Inner, ModelFailure, Served, Task};
 use crate::stamp::wall_ms;
 use landfall_agent_core::judgement::Judgement;
 use landfall_agent_core::redact::ModelMasks;
@@ -17,36 +17,38 @@ impl Inner {
     /// Decides on a request, and finds what is to be masked of it if its text may leave.
     pub(super) async fn judge(
         &self,
+        served: &Served,
         task: &Task,
         request: &Request,
     ) -> Result<(Judgement, ModelMasks), Busy> {
+        let masking = &served.masking;
         let start = std::time::Instant::now();
         let before = task.policy.before_model(request);
         self.metrics.stages.rules.record(start.elapsed());
         let leaves = task.policy.lets_text_leave(request, &before);
         match (before, &task.backing) {
             (Before::Decided(judgement), _) => {
-                Ok((judgement, self.masks_alone(request, leaves).await?))
+                Ok((judgement, self.masks_alone(masking, request, leaves).await?))
             }
             (Before::AskModel, Backing::Missing(why)) => {
-                let masks = self.masks_alone(request, leaves).await?;
+                let masks = self.masks_alone(masking, request, leaves).await?;
                 Ok((self.decided(task, request, Err(why.clone())), masks))
             }
             (Before::AskModel, Backing::Model(model)) => {
-                self.ask(task, model, request, leaves).await
+                self.ask((task, model), masking, request, leaves).await
             }
         }
     }
 
     async fn ask(
         &self,
-        task: &Task,
-        model: &Model,
+        (task, model): (&Task, &Model),
+        masking: &Masking,
         request: &Request,
         leaves: bool,
     ) -> Result<(Judgement, ModelMasks), Busy> {
         // One pass of the encoder serves both, if both have the same.
-        let together = match &self.masking {
+        let together = match masking {
             Masking::Model(masker) if leaves && Arc::ptr_eq(&masker.engine, &model.engine) => {
                 Some(masker.clone())
             }
@@ -66,13 +68,15 @@ impl Inner {
             }
             (Ok(_), Some(_)) => self.unmasked("it gave nothing").await,
             (Err(error), Some(_)) => self.unmasked(error).await,
-            (_, None) => self.masks_alone(request, leaves).await?,
+            (_, None) => self.masks_alone(masking, request, leaves).await?,
         };
         let view = seen.and_then(|Seen { view, read, .. }| {
             Ok((view.ok_or_else(|| "no view".to_owned())?, read))
         });
         if let Err(error) = &view {
             tracing::warn!(task = %request.task, error, "the model failed; escalating");
+            let failure = ModelFailure { package: model.digest, detail: error.clone() };
+            self.failure.send_replace(Some(failure));
         }
         let view = view.map(|(view, read)| (model.view(view), read));
         Ok((self.decided(task, request, view), masks))
@@ -92,11 +96,16 @@ impl Inner {
     }
 
     /// What the model that masks finds, in a pass of its own.
-    async fn masks_alone(&self, request: &Request, leaves: bool) -> Result<ModelMasks, Busy> {
+    async fn masks_alone(
+        &self,
+        masking: &Masking,
+        request: &Request,
+        leaves: bool,
+    ) -> Result<ModelMasks, Busy> {
         if !leaves {
             return Ok(ModelMasks::Off);
         }
-        let masker = match &self.masking {
+        let masker = match masking {
             Masking::Off => return Ok(ModelMasks::Off),
             Masking::Missing(why) => return Ok(self.unmasked(why).await),
             Masking::Model(masker) => masker,

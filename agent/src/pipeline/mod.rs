@@ -7,6 +7,7 @@
 //!   they come; every other time the kept reply is returned;
 //! * a decision that has begun is finished, even if its caller hangs up;
 //! * a missing or broken model turns answers into escalations, never into errors;
+//! * what serves is replaced as a whole: a decision runs to its end on what it began with;
 //! * where a model masks what leaves, no text leaves before it was asked; if it cannot be, the
 //!   patterns mask alone, the record says so, and the hub is told.
 //!
@@ -21,7 +22,7 @@ mod replay;
 mod unrecorded;
 
 pub use masking::{Masker, Masking};
-pub use models::{Backing, Fault, Models};
+pub use models::{Backing, Fault, Models, NotFit};
 pub use pool::{Busy, QUEUE_MAX, QUEUE_WAIT, WORKERS};
 pub use unrecorded::Gap;
 
@@ -39,9 +40,10 @@ use landfall_wire::record::Mechanism;
 use pool::Pool;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use unrecorded::Unrecorded;
 
 /// A task and what stands behind it.
@@ -69,13 +71,40 @@ pub struct Pipeline {
     inner: Arc<Inner>,
 }
 
+/// What decides: every task with its model, and what masks.
+#[derive(Debug)]
+pub struct Served {
+    /// The tasks by name.
+    pub tasks: BTreeMap<TaskName, Task>,
+    /// What masks beside the patterns.
+    pub masking: Masking,
+}
+
+impl Served {
+    /// From the tasks in any order.
+    pub fn new(tasks: Vec<Task>, masking: Masking) -> Served {
+        let tasks = tasks.into_iter().map(|task| (task.policy.name().clone(), task)).collect();
+        Served { tasks, masking }
+    }
+}
+
+/// A model that failed on a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFailure {
+    /// Digest of its package.
+    pub package: ShortDigest,
+    /// What happened.
+    pub detail: String,
+}
+
 struct Inner {
-    tasks: BTreeMap<TaskName, Task>,
+    served: RwLock<Arc<Served>>,
+    /// The last model that failed on a text.
+    failure: watch::Sender<Option<ModelFailure>>,
     config: ShortDigest,
     store: Store,
     when_unrecordable: WhenUnrecordable,
     unrecorded: Unrecorded,
-    masking: Masking,
     /// Whether the hub was told that the model that masks does not work.
     masking_trouble: AtomicBool,
     pool: Pool,
@@ -94,10 +123,8 @@ pub enum Pace {
 
 /// What a pipeline is made of.
 pub struct Parts<'a> {
-    /// The tasks.
-    pub tasks: Vec<Task>,
-    /// What masks beside the patterns.
-    pub masking: Masking,
+    /// What decides.
+    pub served: Served,
     /// Digest of the configuration.
     pub config: ShortDigest,
     /// Records decisions.
@@ -207,15 +234,15 @@ impl Pipeline {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(parts: Parts<'_>) -> std::io::Result<Pipeline> {
-        let Parts { tasks, masking, config, store, when_unrecordable, data_dir } = parts;
+        let Parts { served, config, store, when_unrecordable, data_dir } = parts;
         let answers = when_unrecordable == WhenUnrecordable::Answer;
         let inner = Inner {
-            tasks: tasks.into_iter().map(|task| (task.policy.name().clone(), task)).collect(),
+            served: RwLock::new(Arc::new(served)),
+            failure: watch::Sender::new(None),
             config,
             unrecorded: Unrecorded::open(data_dir, answers, store.clone()),
             store,
             when_unrecordable,
-            masking,
             masking_trouble: AtomicBool::new(false),
             pool: Pool::start()?,
             flights: Flights::default(),
@@ -224,9 +251,22 @@ impl Pipeline {
         Ok(Pipeline { inner: Arc::new(inner) })
     }
 
-    /// Every task by name.
-    pub fn tasks(&self) -> &BTreeMap<TaskName, Task> {
-        &self.inner.tasks
+    /// What decides now.
+    pub fn served(&self) -> Arc<Served> {
+        self.inner.served()
+    }
+
+    /// Lets something else decide from the next request on. What is being decided runs to its end
+    /// on what it began with. The tasks must have the names that they have.
+    pub fn serve(&self, served: Served) {
+        let same = served.tasks.keys().eq(self.served().tasks.keys());
+        assert!(same, "the configuration names the tasks, and it has not changed");
+        *self.inner.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
+    }
+
+    /// The last model that failed on a text, as it changes.
+    pub fn failures(&self) -> watch::Receiver<Option<ModelFailure>> {
+        self.inner.failure.subscribe()
     }
 
     /// Counts and times since the start.
@@ -260,7 +300,8 @@ impl Pipeline {
     /// # Errors
     /// [`DecideError::UnknownTask`], which lists those there are.
     pub fn task_named(&self, name: &str) -> Result<TaskName, DecideError> {
-        let known = |name: &TaskName| self.inner.tasks.contains_key(name);
+        let served = self.served();
+        let known = |name: &TaskName| served.tasks.contains_key(name);
         name.parse().ok().filter(known).ok_or_else(|| self.unknown(name))
     }
 
@@ -296,7 +337,7 @@ impl Pipeline {
     ) -> Result<Decided, DecideError> {
         let since = Instant::now();
         request.check()?;
-        if !self.inner.tasks.contains_key(&request.task) {
+        if !self.served().tasks.contains_key(&request.task) {
             return Err(self.unknown(request.task.as_str()));
         }
         let inner = Arc::clone(&self.inner);
@@ -308,7 +349,8 @@ impl Pipeline {
     }
 
     fn unknown(&self, task: &str) -> DecideError {
-        let known: Vec<&str> = self.inner.tasks.keys().map(TaskName::as_str).collect();
+        let served = self.served();
+        let known: Vec<&str> = served.tasks.keys().map(TaskName::as_str).collect();
         DecideError::UnknownTask {
             task: task.chars().take(80).collect(),
             known: if known.is_empty() { "(none)".to_owned() } else { known.join(", ") },
@@ -336,10 +378,14 @@ impl Way {
 }
 
 impl Inner {
+    fn served(&self) -> Arc<Served> {
+        Arc::clone(&self.served.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     async fn decide(&self, request: &Request, way: Way) -> Result<Decided, DecideError> {
-        let task = &self.tasks[&request.task];
+        let served = self.served();
         let Some(caller_id) = &request.caller_id else {
-            return self.decide_new(task, request, None, way).await;
+            return self.decide_new(&served, request, None, way).await;
         };
         let key = CallerKey {
             task: request.task.clone(),
@@ -348,7 +394,7 @@ impl Inner {
         };
         let _flight = self.flights.enter(&request.task, caller_id).await;
         match self.store.recall(&key) {
-            Ok(Recall::Unknown) => self.decide_new(task, request, Some(key), way).await,
+            Ok(Recall::Unknown) => self.decide_new(&served, request, Some(key), way).await,
             Ok(Recall::Conflict) => Err(DecideError::Conflict(caller_id.clone())),
             Ok(Recall::Same(kept)) => {
                 let Kept { reply, epoch, outcome_seq, ticket } = *kept;
@@ -360,7 +406,7 @@ impl Inner {
             // Whether it was decided before cannot be known now; whoever asks again later finds
             // out.
             Err(error) if way.answers(&error) => {
-                self.decide_new(task, request, Some(key), way).await
+                self.decide_new(&served, request, Some(key), way).await
             }
             Err(error) => Err(DecideError::Store(error)),
         }
@@ -368,12 +414,13 @@ impl Inner {
 
     async fn decide_new(
         &self,
-        task: &Task,
+        served: &Served,
         request: &Request,
         key: Option<CallerKey>,
         way: Way,
     ) -> Result<Decided, DecideError> {
-        let (judgement, masks) = self.judge(task, request).await?;
+        let task = &served.tasks[&request.task];
+        let (judgement, masks) = self.judge(served, task, request).await?;
         let took = way.since.elapsed();
         self.metrics.stages.decide.record(took);
         let stamp = Stamp {

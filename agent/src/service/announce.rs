@@ -25,6 +25,18 @@ pub(super) async fn announce<'t>(
 ) -> Result<(), StoreError> {
     let version = crate::VERSION.to_owned();
     store.event(Event::Started { at_ms: wall_ms(), version, config }).await?;
+    announce_tasks(store, data_dir, tasks).await
+}
+
+/// Queues the events of tasks that changed.
+///
+/// # Errors
+/// From the store: the hub is then told at the next start.
+pub(crate) async fn announce_tasks<'t>(
+    store: &Store,
+    data_dir: &Path,
+    tasks: impl Iterator<Item = &'t Task>,
+) -> Result<(), StoreError> {
     // Without its model a task does not know its labels; what the hub knows of it still holds.
     let tasks = tasks.filter(|task| !task.policy.labels().is_empty());
     let events: Vec<Event> = tasks.map(event).collect();

@@ -9,6 +9,8 @@ pub(crate) mod memory;
 mod open;
 mod run_file;
 
+pub(crate) use announce::announce_tasks;
+pub(crate) use memory::give_back;
 pub use open::{Opened, StartError, open, tasks};
 pub use run_file::RunFile;
 pub(crate) use run_file::replace;
@@ -16,6 +18,7 @@ pub(crate) use run_file::replace;
 use crate::config::Config;
 use crate::http::{self, App, Limited};
 use crate::pipeline::Pipeline;
+use crate::release::{Desk, DeskConfig, DeskStatus, Gate};
 use crate::spool::Spool;
 use crate::stamp::wall_ms;
 use crate::store::Store;
@@ -52,6 +55,8 @@ pub struct Overview {
     pub started: Instant,
     /// What a person should look at.
     pub faults: Arc<[String]>,
+    /// What releases run, and which is on its way.
+    pub releases: watch::Receiver<DeskStatus>,
     link: watch::Receiver<Option<LinkStatus>>,
 }
 
@@ -110,12 +115,13 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
         signal(SignalKind::terminate()).map_err(StartError::system("take signals"))?;
     let mut interrupt =
         signal(SignalKind::interrupt()).map_err(StartError::system("take signals"))?;
-    let Opened { config, pipeline, mut faults } =
+    let Opened { config, pipeline, models, mut faults } =
         tokio::task::spawn_blocking(|| open(config)).await.map_err(StartError::panicked)??;
     let store = pipeline.store().clone();
     let identity = load_identity(&config, &mut faults);
     let (stop, stopping) = watch::channel(false);
     let (link_out, link) = watch::channel(None);
+    let (releases_out, releases) = watch::channel(DeskStatus::default());
     let overview = Overview {
         instance: instance(),
         device: identity.as_ref().map(|(identity, _)| identity.device.clone()),
@@ -123,15 +129,29 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
         started_ms: wall_ms(),
         started: Instant::now(),
         faults: faults.into(),
+        releases,
         link,
     };
     let app = App { pipeline: pipeline.clone(), overview: overview.clone(), stopping };
     let intakes = start_intakes(&config, &app).await?;
     let http = intakes.http.as_ref().map(|(address, _)| *address);
-    let tasks = pipeline.tasks().values();
+    let served = pipeline.served();
+    let tasks = served.tasks.values();
     if let Err(error) = announce::announce(&store, &config.data_dir, config.digest, tasks).await {
         tracing::warn!(%error, "the start is not announced to the hub");
     }
+    drop(served);
+    let config = Arc::new(config);
+    let parts = DeskConfig {
+        config: Arc::clone(&config),
+        identity: identity.as_ref().map(|(identity, _)| identity.clone()),
+        models,
+        pipeline: pipeline.clone(),
+        gate: Gate::default(),
+    };
+    let releases = Desk::start(parts, releases_out)
+        .inspect_err(|error| tracing::error!(%error, "no release can be taken"))
+        .ok();
     let sync = identity.map(|(identity, sync_config)| {
         let sync = Sync::start(store.clone(), identity, sync_config);
         tokio::spawn(forward(sync.status(), link_out));
@@ -149,7 +169,7 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
     }
     tracing::info!("stopping");
     landfall_systemd::stopping();
-    let stopped = stop_all(stop, intakes, sync, &pipeline);
+    let stopped = stop_all(stop, intakes, (sync, releases), &pipeline);
     if tokio::time::timeout(STOP_MAX, stopped).await.is_err() {
         tracing::warn!(secs = STOP_MAX.as_secs(), "not everything ended in time; left it");
     }
@@ -177,7 +197,7 @@ async fn start_intakes(config: &Config, app: &App) -> Result<Intakes, StartError
 async fn stop_all(
     stop: watch::Sender<bool>,
     intakes: Intakes,
-    sync: Option<Sync>,
+    (sync, releases): (Option<Sync>, Option<Desk>),
     pipeline: &Pipeline,
 ) {
     stop.send_replace(true);
@@ -195,6 +215,9 @@ async fn stop_all(
     }
     if let Some(sync) = sync {
         sync.stop().await;
+    }
+    if let Some(releases) = releases {
+        releases.stop().await;
     }
     pipeline.store().close().await;
 }

@@ -2,7 +2,8 @@
 
 use super::memory;
 use crate::config::{Config, ConfigError};
-use crate::pipeline::{Masking, Models, Parts, Pipeline, Task};
+use crate::pipeline::{Masking, Models, Parts, Pipeline, Served, Task};
+use crate::release;
 use crate::spool::SpoolError;
 use crate::store::{Store, StoreConfig, StoreError};
 use crate::sync::Identity;
@@ -72,6 +73,8 @@ pub struct Opened {
     pub config: Config,
     /// The decision path, with the store open.
     pub pipeline: Pipeline,
+    /// Every model that runs.
+    pub models: Models,
     /// What a person should look at.
     pub faults: Vec<String>,
 }
@@ -82,15 +85,14 @@ pub struct Opened {
 /// [`StartError`]; a model package that fails is a fault, not an error.
 pub fn open(config: Config) -> Result<Opened, StartError> {
     memory::keep_large_apart();
-    let models = Models::load(&config.models);
+    let (models, tasks, misfit) = load(&config)?;
     memory::give_back();
-    let mut faults = Vec::new();
+    let mut faults: Vec<String> = misfit.into_iter().collect();
     for fault in &models.faults {
         let (message, remedy) = (&fault.message, &fault.remedy);
         tracing::error!(message, remedy, "a model package is not used");
         faults.push(format!("{message}; {remedy}"));
     }
-    let tasks = tasks(&config, &models).map_err(StartError::Config)?;
     let device = config.hub.as_ref().and_then(|hub| Identity::device_in(&hub.identity));
     let opened = Store::open(&config.data_dir, StoreConfig { device, ..config.store.clone() });
     let (store, found) = opened.map_err(StartError::Store)?;
@@ -105,8 +107,7 @@ pub fn open(config: Config) -> Result<Opened, StartError> {
         faults.push(format!("what leaves is masked by patterns alone, because {why}"));
     }
     let parts = Parts {
-        tasks,
-        masking,
+        served: Served::new(tasks, masking),
         config: config.digest,
         store,
         when_unrecordable: config.when_unrecordable,
@@ -114,7 +115,29 @@ pub fn open(config: Config) -> Result<Opened, StartError> {
     };
     let pipeline = Pipeline::start(parts);
     let pipeline = pipeline.map_err(StartError::system("start the model's thread"))?;
-    Ok(Opened { config, pipeline, faults })
+    Ok(Opened { config, pipeline, models, faults })
+}
+
+/// Models with the tasks that they serve. A configuration that was changed may not fit a release
+/// any more: then what it names runs, and that is a fault.
+fn load(config: &Config) -> Result<(Models, Vec<Task>, Option<String>), StartError> {
+    let releases = release::current(config);
+    let models = Models::load(&config.models, &releases);
+    match tasks(config, &models) {
+        Ok(tasks) => Ok((models, tasks, None)),
+        Err(error) if releases.is_empty() => Err(StartError::Config(error)),
+        Err(error) => {
+            drop(models);
+            let models = Models::load(&config.models, &[]);
+            let tasks = tasks(config, &models).map_err(StartError::Config)?;
+            let misfit = format!(
+                "the releases that were rolled out do not fit the configuration, which runs the \
+                 packages that it names: {error}"
+            );
+            tracing::error!(misfit, "releases are not used");
+            Ok((models, tasks, Some(misfit)))
+        }
+    }
 }
 
 /// Joins every configured task with what the packages have.

@@ -66,7 +66,7 @@ impl Spool {
             let dir = config.dir.join(task.as_str());
             Folder::make(&dir, task.clone()).map_err(|source| SpoolError { path: dir, source })
         };
-        let folders = pipeline.tasks().keys().map(folder).collect::<Result<_, _>>()?;
+        let folders = pipeline.served().tasks.keys().map(folder).collect::<Result<_, _>>()?;
         Ok(Spool { folders, pipeline, stopping, seen: BTreeMap::new() })
     }
 

@@ -90,6 +90,8 @@ pub struct Identity {
     pub device: DeviceId,
     /// `host:port` of the hub.
     pub hub: String,
+    /// `host:port` where the hub hands out files, if it does.
+    pub files: Option<String>,
     /// TLS settings with the device's certificate.
     pub tls: Arc<ClientConfig>,
 }
@@ -105,6 +107,7 @@ impl std::fmt::Debug for Identity {
 struct Bundle {
     device: DeviceId,
     hub: String,
+    files: Option<String>,
 }
 
 impl Identity {
@@ -120,14 +123,13 @@ impl Identity {
     /// [`IdentityError`], with the file and what is wrong with it. A certificate that is not
     /// valid yet is no error: boxes start with a clock in the past.
     pub fn load(dir: &Path) -> Result<Identity, IdentityError> {
-        let Bundle { device, hub } = bundle(&dir.join("bundle.toml"))?;
+        let Bundle { device, hub, files } = bundle(&dir.join("bundle.toml"))?;
         let roots = Arc::new(roots(&dir.join("ca.pem"))?);
         let certificate = dir.join("device.pem");
         let chain = certificates(&certificate)?;
         check_certificate(&certificate, &chain, roots.clone())?;
         let key = dir.join("device.key");
-        let private = PrivateKeyDer::from_pem_slice(&read(&key)?)
-            .map_err(|e| malformed(&key, "a private key in PEM", e))?;
+        let private = private_key(&key)?;
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|e| unusable(&certificate, &e))?
@@ -139,7 +141,7 @@ impl Identity {
                 }
                 error => malformed(&key, "a key that can be used", error),
             })?;
-        Ok(Identity { device, hub, tls: Arc::new(tls) })
+        Ok(Identity { device, hub, files, tls: Arc::new(tls) })
     }
 }
 
@@ -180,7 +182,14 @@ pub fn split_address(address: &str) -> Result<(&str, u16), String> {
     Ok((host, port))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+/// The private key of a file.
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
+    PrivateKeyDer::from_pem_slice(&read(path)?)
+        .map_err(|e| malformed(path, "a private key in PEM", e))
+}
+
+/// Every certificate of a file, at least one.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     const WHAT: &str = "a certificate in PEM";
     let pem = read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
@@ -191,7 +200,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityErr
     Ok(found)
 }
 
-fn roots(path: &Path) -> Result<RootCertStore, IdentityError> {
+/// The authorities of a file.
+pub(crate) fn roots(path: &Path) -> Result<RootCertStore, IdentityError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         let added = roots.add(certificate);

@@ -12,6 +12,7 @@ mod link;
 mod trouble;
 
 pub use identity::{Identity, IdentityError, split_address};
+pub(crate) use identity::{certificates, private_key, roots};
 pub use link::{LinkState, LinkStatus};
 
 use crate::store::Store;

@@ -17,12 +17,14 @@
 //! What does not fit a record goes by its digest, and over HTTPS.
 
 use crate::id::TaskName;
+use crate::release::ReleaseOrder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The numbers of the kinds. They are the format.
 mod kinds {
     pub(super) const REPORTING: u16 = 0;
+    pub(super) const RELEASE: u16 = 1;
 }
 
 /// What the hub wants.
@@ -32,6 +34,8 @@ pub enum Directive {
     /// How much of its outcomes a device reports. Subject: the task, or none for all that have
     /// none of their own.
     Reporting(Reporting),
+    /// What to run of a model package. Subject: the package.
+    Release(ReleaseOrder),
     /// Of a kind, or with a body, that this version does not know.
     Unknown(Sealed),
 }
@@ -81,6 +85,7 @@ impl Directive {
     pub fn kind(&self) -> &'static str {
         match self {
             Directive::Reporting(_) => "reporting",
+            Directive::Release(_) => "release",
             Directive::Unknown(_) => "unknown",
         }
     }
@@ -89,6 +94,7 @@ impl Directive {
         let body = &sealed.body;
         let directive = match sealed.kind {
             kinds::REPORTING => Directive::Reporting(open(body)?),
+            kinds::RELEASE => Directive::Release(open(body)?),
             _ => return None,
         };
         // What would be written otherwise is not known well enough to be kept as known.
@@ -109,6 +115,7 @@ impl From<Directive> for Sealed {
                 let subject = reporting.task.as_ref().map_or("", TaskName::as_str);
                 seal(kinds::REPORTING, subject.to_owned(), &reporting)
             }
+            Directive::Release(order) => seal(kinds::RELEASE, order.package.clone(), &order),
             Directive::Unknown(sealed) => sealed,
         }
     }

@@ -7,12 +7,14 @@
 
 mod answers;
 mod counts;
+mod frozen;
 mod input;
 mod metrics;
 mod tokens;
 
 pub use answers::answers;
 pub use counts::{Interval, LabelMetrics};
+pub use frozen::{Frozen, FrozenError, frozen};
 pub use input::{BadLine, Example, Gold, GoldSpan, InputError, parse};
 pub use metrics::{OUT_OF_SCOPE, Report};
 pub use tokens::TokenMetrics;

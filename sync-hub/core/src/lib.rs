@@ -6,6 +6,7 @@
 //!   sending answers in a window.
 //! * [`desk`]: the life of an escalation and the check of an answer.
 //! * [`audit`]: whether a log of outcomes is complete and unaltered.
+//! * [`rollout`]: which device gets a release next, and what halts it.
 //! * [`fleet`]: figures derived from what is stored.
 //!
 //! Invariants:
@@ -21,4 +22,5 @@ pub mod desk;
 pub mod fleet;
 pub mod ingest;
 pub mod ledger;
+pub mod rollout;
 pub mod session;

@@ -160,6 +160,8 @@ pub(super) fn named(directive: &Directive) -> String {
     let (kind, subject) = directive.key();
     match directive {
         Directive::Unknown(_) => format!("directive of kind {kind} about '{subject}'"),
-        Directive::Reporting(_) => format!("directive {} '{subject}'", directive.kind()),
+        Directive::Reporting(_) | Directive::Release(_) => {
+            format!("directive {} '{subject}'", directive.kind())
+        }
     }
 }

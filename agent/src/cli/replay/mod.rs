@@ -13,6 +13,7 @@ use super::{Done, output, shown_time};
 use crate::config::{self, Config};
 use crate::pipeline::{Models, Task};
 use crate::queue::{self, OutcomePage, unhex};
+use crate::release;
 use landfall_agent_core::judgement::Judgement;
 use landfall_agent_core::replay::{
     Comparison, Likeness, answer_name, compare, decision_name, draw, mechanism, ruling, verdict,
@@ -161,13 +162,15 @@ fn models(
 ) -> Result<(Models, Option<String>), Failure> {
     let by_model = matches!(recorded.mechanism, Mechanism::Model);
     if !by_model {
-        return Ok((Models::load(&config.models), None));
+        return Ok((Models::load(&config.models, &release::current(config)), None));
     }
     if recorded.package == ShortDigest::default() {
         // No model could be run then, and none is now.
         return Ok((Models::default(), None));
     }
-    if let Some(models) = Models::with_digest(&config.models, recorded.package, &args.package) {
+    let mut also = args.package.clone();
+    also.extend(release::kept(config));
+    if let Some(models) = Models::with_digest(&config.models, recorded.package, &also) {
         return match models.faults.first() {
             None => Ok((models, None)),
             Some(fault) => Err(Failure::new(&fault.message).remedy(&fault.remedy)),
@@ -180,7 +183,7 @@ fn models(
              says",
         ));
     }
-    Ok((Models::load(&config.models), Some(missing)))
+    Ok((Models::load(&config.models, &release::current(config)), Some(missing)))
 }
 
 fn missing_package(named: &config::Models, args: &ReplayArgs, wanted: ShortDigest) -> String {

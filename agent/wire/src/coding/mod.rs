@@ -22,7 +22,7 @@ mod values;
 mod write;
 
 use crate::limits::{BODY_BYTES_MAX, RECORD_BYTES_MAX};
-use crate::record::Record;
+use crate::record::{Event, Record};
 use arithmetic::Coder;
 pub use primer::Primer;
 use read::Reader;
@@ -108,11 +108,8 @@ fn put(values: &mut Values<'_>, record: &[u8]) {
 
 fn is_coded(record: &Record) -> bool {
     match record {
-        Record::Outcome(_)
-        | Record::Escalation(_)
-        | Record::Answer(_)
-        | Record::Event(_)
-        | Record::Loss(_) => true,
+        Record::Outcome(_) | Record::Escalation(_) | Record::Answer(_) | Record::Loss(_) => true,
+        Record::Event(event) => !matches!(event, Event::Release(_)),
         Record::Refusal(_) | Record::Directive(_) => false,
     }
 }

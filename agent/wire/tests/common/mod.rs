@@ -7,7 +7,7 @@ use landfall_wire::record::{
     Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Masking,
     Mechanism, Outcome, Read, Record, RedactedText, Refusal, StreamId, TaskKind, Verdict,
 };
-use landfall_wire::release::{ReleaseFault, ReleaseReport, ReleaseStage};
+use landfall_wire::release::{ReleaseFault, ReleaseOrder, ReleaseRef, ReleaseReport, ReleaseStage};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -217,9 +217,24 @@ fn directive() -> impl Strategy<Value = Directive> {
     ];
     let reporting = (option::of(task()), mode)
         .prop_map(|(task, mode)| Directive::Reporting(Reporting { task, mode }));
+    let digest = || any::<[u8; 32]>().prop_map(Digest);
+    let release = (".{0,20}", digest(), any::<u32>(), digest(), any::<u32>()).prop_map(
+        |(version, manifest, manifest_bytes, signature, signature_bytes)| ReleaseRef {
+            version,
+            manifest,
+            manifest_bytes,
+            signature,
+            signature_bytes,
+        },
+    );
+    let ordered = (".{0,40}", any::<u64>(), option::of(release), any::<u32>()).prop_map(
+        |(package, number, release, trial_secs)| {
+            Directive::Release(ReleaseOrder { package, number, release, trial_secs })
+        },
+    );
     let sealed = (any::<u16>(), ".{0,40}", vec(any::<u8>(), 0..300))
         .prop_map(|(kind, subject, body)| Directive::from(Sealed { kind, subject, body }));
-    prop_oneof![reporting, sealed]
+    prop_oneof![reporting, ordered, sealed]
 }
 
 /// Any record, including ones over the limits.

@@ -9,7 +9,7 @@ use landfall_wire::record::{
     Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Masking,
     Mechanism, Outcome, Read, Record, RedactedText, Refusal, StreamId, TaskKind, Verdict,
 };
-use landfall_wire::release::{ReleaseFault, ReleaseReport, ReleaseStage};
+use landfall_wire::release::{ReleaseFault, ReleaseOrder, ReleaseRef, ReleaseReport, ReleaseStage};
 
 const EPOCH: Epoch = Epoch(0x00f1_e2d3_c4b5_a697);
 const AT_MS: u64 = 1_773_273_600_000;
@@ -46,6 +46,7 @@ pub(crate) fn about(record: &Record) -> &'static str {
         Record::Refusal(_) => "Record::Refusal",
         Record::Directive(directive) => match directive {
             Directive::Reporting(_) => "Record::Directive, Reporting",
+            Directive::Release(_) => "Record::Directive, Release",
             Directive::Unknown(_) => "Record::Directive, of a kind that is not known",
         },
     }
@@ -247,6 +248,8 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
             reporting(Some("failure-mode"), ReportingMode::Sampled { one_in: 20 }),
         ),
         ("directive-reporting-sketch", reporting(None, ReportingMode::Sketch)),
+        ("directive-release", ordered(Some("0.5.0"))),
+        ("directive-release-configured", ordered(None)),
         (
             "directive-unknown",
             Record::Directive(Directive::Unknown(Sealed {
@@ -272,6 +275,19 @@ fn release(release: Option<Digest>, stage: ReleaseStage) -> Record {
 fn rolled_back() -> ReleaseStage {
     let detail = "failure-mode: 31 of 61 right, 52 are stated".to_owned();
     ReleaseStage::RolledBack { fault: ReleaseFault::Evaluation, detail }
+}
+
+fn ordered(version: Option<&str>) -> Record {
+    let release = version.map(|version| ReleaseRef {
+        version: version.to_owned(),
+        manifest: Digest([0xab; 32]),
+        manifest_bytes: 13_000,
+        signature: Digest([0xcd; 32]),
+        signature_bytes: 293,
+    });
+    let (package, number) = ("maintenance".to_owned(), AT_MS);
+    let order = ReleaseOrder { package, number, release, trial_secs: 600 };
+    Record::Directive(Directive::Release(order))
 }
 
 fn reporting(task: Option<&str>, mode: ReportingMode) -> Record {
