@@ -132,7 +132,7 @@ pub async fn serve(
     landfall_systemd::ready();
     tokio::select! {
         () = stop => {}
-        () = Watchdog::new([]).feed(|| format!("page at http://{web_address}")) => {}
+        () = Watchdog::new([database.pulse()]).feed(|| format!("page at http://{web_address}")) => {}
     }
     tracing::info!("stopping");
     landfall_systemd::stopping();

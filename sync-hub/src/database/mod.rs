@@ -29,6 +29,7 @@ pub use error::DbError;
 pub use source::{FILE, Source, SourceError};
 pub use writer::Reply;
 
+use landfall_systemd::Pulse;
 use sql::{Connection, Engine, SqlError, params};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
@@ -57,6 +58,7 @@ pub trait Command: Send + 'static {
 pub struct Database {
     writer: writer::Jobs,
     readers: Arc<Readers>,
+    pulse: Pulse,
 }
 
 #[derive(Debug)]
@@ -74,11 +76,18 @@ impl Database {
     /// # Errors
     /// [`DbError`] if the database cannot be opened or is of a newer version.
     pub fn start(source: &Source) -> Result<(Database, std::thread::JoinHandle<()>), DbError> {
-        let (writer, thread) = writer::start(source.clone(), schema::open(source)?)?;
+        let pulse = Pulse::new("database");
+        let connection = schema::open(source)?;
+        let (writer, thread) = writer::start(source.clone(), connection, pulse.clone())?;
         let permits = Semaphore::new(READERS_MAX);
         let readers = Readers { source: source.clone(), permits, idle: Mutex::default() };
         let readers = Arc::new(readers);
-        Ok((Database { writer, readers }, thread))
+        Ok((Database { writer, readers, pulse }, thread))
+    }
+
+    /// Whether the writer gets on.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Applies a command; resolves once it is committed and synced.

@@ -2,6 +2,7 @@
 
 use super::sql::{Connection, Engine, SqlError, params};
 use super::{Command, DbError, Source, schema};
+use landfall_systemd::Pulse;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -78,16 +79,22 @@ pub(super) fn job<C: Command>(command: C) -> (Box<dyn Job>, Reply<C::Done>) {
 pub(super) fn start(
     source: Source,
     connection: Connection,
+    pulse: Pulse,
 ) -> Result<(Jobs, JoinHandle<()>), DbError> {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     let thread = std::thread::Builder::new()
         .name("database".to_owned())
-        .spawn(move || run(&source, connection, receiver))
+        .spawn(move || run(&source, connection, receiver, &pulse))
         .map_err(|error| DbError::Thread(Arc::new(error)))?;
     Ok((sender, thread))
 }
 
-fn run(source: &Source, connection: Connection, mut messages: mpsc::Receiver<Message>) {
+fn run(
+    source: &Source,
+    connection: Connection,
+    mut messages: mpsc::Receiver<Message>,
+    pulse: &Pulse,
+) {
     let mut writer = Writer { source, connection: Some(connection), failing: false };
     let mut next = messages.blocking_recv();
     while let Some(Message::Job(first)) = next.take() {
@@ -102,7 +109,9 @@ fn run(source: &Source, connection: Connection, mut messages: mpsc::Receiver<Mes
                 Err(_) => break,
             }
         }
+        let busy = pulse.busy();
         writer.commit(group);
+        drop(busy);
         if next.is_none() {
             next = messages.blocking_recv();
         }
