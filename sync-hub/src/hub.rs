@@ -6,6 +6,8 @@ use crate::database::{Database, DbError, Source, SourceError};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::exchange::Exchange;
 use crate::identity::{Authority, IdentityError};
+use crate::releases::driver::drive;
+use crate::releases::files::{Files, FilesError};
 use crate::web::{Web, WebError};
 use landfall_systemd::Watchdog;
 use std::fs::{File, TryLockError};
@@ -33,6 +35,8 @@ pub struct Config {
     pub devices: DevicesAt,
     /// Address for the page and the API; loopback.
     pub web: SocketAddr,
+    /// Where files of releases are handed to devices, if they are.
+    pub files: Option<SocketAddr>,
     /// Names and addresses that devices use for this hub.
     pub names: Vec<String>,
 }
@@ -53,6 +57,8 @@ pub struct Ready {
     pub devices: Met,
     /// Address for the page and the API.
     pub web: SocketAddr,
+    /// Where files of releases are handed out, if they are.
+    pub files: Option<SocketAddr>,
 }
 
 /// Where devices are met by a running hub.
@@ -99,6 +105,9 @@ pub enum HubError {
     /// The page and the API.
     #[error(transparent)]
     Web(#[from] WebError),
+    /// The files of releases.
+    #[error(transparent)]
+    Files(#[from] FilesError),
 }
 
 /// Wall clock, milliseconds since 1970.
@@ -125,10 +134,15 @@ pub async fn serve(
     config.database.remember(&config.data)?;
     let exchange = Exchange::new(database.clone());
     let doors = Doors::open(&config, &authority, Arc::clone(&exchange)).await?;
-    database.write(Starting { address: address(&config, &doors.met()) }).await?;
+    let files = open_files(&config, &authority, &database).await?;
+    let files_at = files.as_ref().map(Files::address);
+    let files_address = files_at.map(|at| address(&config, &Met::Endpoint(at)));
+    let starting = Starting { address: address(&config, &doors.met()), files: files_address };
+    database.write(starting).await?;
+    let driving = tokio::spawn(drive(database.clone(), Arc::clone(&exchange.wake)));
     let web_address = web.address();
     let web = web.serve(&exchange, doors.broker());
-    ready(Ready { devices: doors.met(), web: web_address });
+    ready(Ready { devices: doors.met(), web: web_address, files: files_at });
     landfall_systemd::ready();
     tokio::select! {
         () = stop => {}
@@ -136,6 +150,8 @@ pub async fn serve(
     }
     tracing::info!("stopping");
     landfall_systemd::stopping();
+    driving.abort();
+    drop(files);
     web.stop().await;
     doors.close().await;
     database.stop().await;
@@ -146,6 +162,16 @@ pub async fn serve(
 async fn start_database(source: Source) -> Result<(Database, JoinHandle<()>), DbError> {
     let started = tokio::task::spawn_blocking(move || Database::start(&source)).await;
     started.unwrap_or(Err(DbError::Panicked))
+}
+
+async fn open_files(
+    config: &Config,
+    authority: &Authority,
+    database: &Database,
+) -> Result<Option<Files>, HubError> {
+    let Some(listen) = config.files else { return Ok(None) };
+    let identity = authority.server(&hosts(config, listen), now_ms())?;
+    Ok(Some(Files::start(listen, identity, &config.data, database.clone()).await?))
 }
 
 impl Doors {
@@ -207,9 +233,14 @@ fn lock(data: &Path) -> Result<File, HubError> {
 /// Every name that the server certificate must have.
 fn hosts(config: &Config, listen: SocketAddr) -> Vec<String> {
     let mut hosts: Vec<String> = LOCAL_NAMES.map(str::to_owned).into();
-    if !listen.ip().is_unspecified() {
-        hosts.push(listen.ip().to_string());
-    }
+    // One certificate serves both, so that it is not issued anew for each.
+    let endpoint = match config.devices {
+        DevicesAt::Endpoint(at) => Some(at),
+        DevicesAt::Broker(_) => None,
+    };
+    let listens = [Some(listen), config.files, endpoint].into_iter().flatten();
+    let known = listens.map(|at| at.ip()).filter(|ip| !ip.is_unspecified());
+    hosts.extend(known.map(|ip| ip.to_string()));
     hosts.extend(config.names.iter().cloned());
     hosts.sort();
     hosts.dedup();

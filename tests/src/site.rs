@@ -30,6 +30,8 @@ pub struct Hub {
     pub mqtt: SocketAddr,
     /// The page and the API.
     pub web: SocketAddr,
+    /// Where files of releases are handed out.
+    pub files: SocketAddr,
 }
 
 impl Hub {
@@ -50,7 +52,8 @@ impl Hub {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let (executable, dir) = (executable.to_owned(), dir.to_owned());
         let mqtt = SocketAddr::from((address, 0));
-        let mut hub = Hub { executable, dir, node: None, broker: None, mqtt, web: nowhere };
+        let (node, broker, web, files) = (None, None, nowhere, nowhere);
+        let mut hub = Hub { executable, dir, node, broker, mqtt, web, files };
         hub.restart()?;
         Ok(hub)
     }
@@ -63,8 +66,8 @@ impl Hub {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let (executable, dir) = (executable.to_owned(), dir.to_owned());
-        let mut hub =
-            Hub { executable, dir, node: None, broker: None, mqtt: nowhere, web: nowhere };
+        let (node, broker, mqtt, web, files) = (None, None, nowhere, nowhere, nowhere);
+        let mut hub = Hub { executable, dir, node, broker, mqtt, web, files };
         let files = hub.dir.join("data").join("mosquitto");
         let broker = Mosquitto::start(&files, |address| {
             let listen = address.to_string();
@@ -83,12 +86,16 @@ impl Hub {
     pub fn restart(&mut self) -> Result<()> {
         drop(self.node.take());
         let (mqtt, web) = (self.mqtt.to_string(), self.web.to_string());
+        let files = self.files.to_string();
         let name = self.mqtt.ip().to_string();
         let met = if self.broker.is_some() { "--broker" } else { "--listen" };
-        let spec = self.spec(&["run", met, &mqtt, "--web", &web, "--name", &name]);
+        let files = ["--files-listen", &files];
+        let run = ["run", met, &mqtt, "--web", &web, "--name", &name];
+        let spec = self.spec(&[&run[..], &files[..]].concat());
         let node = spec.start().context("the hub")?;
         self.mqtt = node.address(if self.broker.is_some() { "broker" } else { "mqtt" })?;
         self.web = node.address("web")?;
+        self.files = node.address("files")?;
         self.node = Some(node);
         Ok(())
     }

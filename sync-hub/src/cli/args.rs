@@ -3,6 +3,7 @@
 use crate::database::Source;
 use crate::identity::HubAddress;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use landfall_hub_core::rollout::{Ring, seconds};
 use landfall_wire::id::{DeviceId, TaskName, Ticket};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -65,6 +66,14 @@ pub(super) enum Command {
     Escalations(EscalationsCommand),
     /// List what devices decided, newest first.
     Outcomes(OutcomesArgs),
+    /// Releases of model packages that devices can get from this hub.
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// Deliver a release to devices, ring by ring.
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
+    /// Show or change the labels of a device, by which rollouts choose.
+    Label(LabelArgs),
     /// Prove that a device's outcomes are here, complete and unaltered, or say where they are not.
     ///
     /// Exit code 0: proven. 1: broken. 3: nothing is wrong, but not every outcome is proven (yet).
@@ -105,11 +114,14 @@ pub(super) struct RunArgs {
     /// Address for the page and the API, loopback only [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR:PORT")]
     pub(super) web: Option<SocketAddr>,
+    /// Hand files of releases to devices at this address, over HTTPS [default: off].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) files_listen: Option<SocketAddr>,
     /// Name or address that devices use for this hub, or for its broker; goes into the hub's
     /// certificate. Repeatable.
     #[arg(long, value_name = "HOST")]
     pub(super) name: Vec<String>,
-    /// TOML file with `listen`, `web`, `names`, `database` and `[broker]`.
+    /// TOML file with `listen`, `web`, `files_listen`, `names`, `database` and `[broker]`.
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }
@@ -152,6 +164,9 @@ pub(super) struct EnrollArgs {
     /// Where the device finds the hub [default: where the hub last served].
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) hub: Option<HubAddress>,
+    /// Where the device finds files of releases [default: where the hub last handed them out].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) files: Option<HubAddress>,
     /// Days that the certificate is valid.
     #[arg(long, value_name = "N", default_value_t = ENROLL_DAYS_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..=7300))]
@@ -159,6 +174,173 @@ pub(super) struct EnrollArgs {
     /// Issue a new certificate for a device that has one, or that was revoked.
     #[arg(long)]
     pub(super) renew: bool,
+}
+
+/// Commands on releases.
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelsCommand {
+    /// Add a signed package: its files are kept here, and devices can be told to run it.
+    Add {
+        /// Directory of the package.
+        dir: PathBuf,
+        /// Public key that may have signed it; repeatable [default: `trust/*.pub` in the hub's
+        /// directory].
+        #[arg(long, value_name = "KEY")]
+        trust: Vec<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List releases, newest first.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one release.
+    Show {
+        /// The release, as `PACKAGE@VERSION`.
+        release: ReleaseName,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a release that no device runs.
+    Remove {
+        /// The release, as `PACKAGE@VERSION`.
+        release: ReleaseName,
+    },
+}
+
+/// Commands on rollouts.
+#[derive(Debug, Subcommand)]
+pub(super) enum RolloutCommand {
+    /// Begin to deliver a release.
+    Start(StartArgs),
+    /// List rollouts, newest first.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one rollout with its devices.
+    Show {
+        /// Its number.
+        rollout: i64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give no more orders until it is resumed.
+    Pause {
+        /// Its number.
+        rollout: i64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Go on after a pause or a halt; what has failed until now is taken as seen.
+    Resume {
+        /// Its number.
+        rollout: i64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell every device that has the release to run what it ran before.
+    Rollback {
+        /// Its number.
+        rollout: i64,
+        /// Why, for those who look at it later.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Arguments of `rollout start`.
+#[derive(Debug, Args)]
+pub(super) struct StartArgs {
+    /// The release, as `PACKAGE@VERSION`.
+    pub(super) release: ReleaseName,
+    /// A ring, repeatable, first to last: `NAME[:KEY=VALUE,…]` with `device`, `label`, `percent`,
+    /// `wait`, such as `canary:label=site:harbour,percent=10,wait=2d` [default: `all`].
+    #[arg(long, value_name = "RING")]
+    pub(super) ring: Vec<Ring>,
+    /// How long the release serves on trial on a device before it is kept.
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub(super) trial: Seconds,
+    /// A device that has the order and is not heard of for so long halts the rollout.
+    #[arg(long, value_name = "TIME", default_value = "7d")]
+    pub(super) silence: Seconds,
+    /// Devices that may go back by themselves before the rollout halts.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) failures: u32,
+    /// Percent of a ring that must keep the release before the next ring begins.
+    #[arg(long, value_name = "PERCENT", default_value_t = 100)]
+    pub(super) quorum: u8,
+    /// Share of audited answers that may be wrong; surely more halts the rollout.
+    #[arg(long, value_name = "SHARE")]
+    pub(super) error_max: Option<f64>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Arguments of `label`.
+#[derive(Debug, Args)]
+pub(super) struct LabelArgs {
+    /// Name of the device.
+    pub(super) device: DeviceId,
+    /// Labels that it is to have, such as `site:harbour`.
+    #[arg(value_parser = label)]
+    pub(super) labels: Vec<String>,
+    /// A label that it is not to have; repeatable.
+    #[arg(long, value_name = "LABEL")]
+    pub(super) remove: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Longest label in bytes.
+const LABEL_BYTES_MAX: usize = 63;
+
+fn label(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/');
+    if text.is_empty() || text.len() > LABEL_BYTES_MAX || !text.chars().all(plain) {
+        return Err(format!("a label has 1 to {LABEL_BYTES_MAX} letters, digits and -_.:/"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Names a release: `PACKAGE@VERSION`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ReleaseName {
+    pub(super) package: String,
+    pub(super) version: String,
+}
+
+impl FromStr for ReleaseName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = text.rsplit_once('@').filter(|(package, _)| !package.is_empty());
+        let (package, version) = named.ok_or_else(|| format!("'{text}' is not PACKAGE@VERSION"))?;
+        Ok(ReleaseName { package: package.to_owned(), version: version.to_owned() })
+    }
+}
+
+/// A time such as `90`, `15m`, `6h`, `7d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seconds(pub(super) u64);
+
+impl FromStr for Seconds {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        seconds(text).map(Seconds).ok_or_else(|| format!("'{text}' is no time such as 15m or 7d"))
+    }
 }
 
 /// Commands on escalations.

@@ -116,6 +116,9 @@ impl From<HubError> for Failure {
             HubError::Endpoint(_) => {
                 Failure::new(message, "choose another --listen, or stop what uses the port")
             }
+            HubError::Files(_) => {
+                Failure::new(message, "choose another --files-listen, or stop what uses the port")
+            }
             HubError::Web(WebError::NotLoopback(_)) => Failure::usage(
                 message,
                 "use 127.0.0.1, and an SSH tunnel (ssh -L 8080:127.0.0.1:8080 HUB) from elsewhere",

@@ -10,8 +10,10 @@ mod broker_config;
 mod desk;
 mod failure;
 mod lists;
+mod models;
 mod out;
 mod people;
+mod rollout;
 mod run;
 
 use crate::database::sql::Connection;
@@ -55,6 +57,9 @@ fn execute(home: &Home, command: Command) -> Result<u8, Failure> {
         Command::Escalations(command) => desk::escalations(home, command)?,
         Command::Outcomes(args) => lists::outcomes(home, args)?,
         Command::Stats { json } => lists::stats(home, json)?,
+        Command::Models(command) => models::models(home, command)?,
+        Command::Rollout(command) => rollout::rollout_command(home, command)?,
+        Command::Label(args) => rollout::label(home, args)?,
     }
     Ok(0)
 }

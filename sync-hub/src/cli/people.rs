@@ -28,6 +28,10 @@ pub(super) fn enroll(home: &Home, args: &EnrollArgs) -> Result<(), Failure> {
         device: args.device.clone(),
         out: args.out.clone(),
         hub: hub.clone(),
+        files: match &args.files {
+            Some(files) => Some(files.clone()),
+            None => queries::files_address(&books)?.and_then(|files| files.parse().ok()),
+        },
         days: args.days,
         renew: args.renew,
     };

@@ -24,6 +24,7 @@ const FILE_SIZE_EXCEEDED: SignalKind = SignalKind::from_raw(25);
 struct File {
     listen: Option<SocketAddr>,
     web: Option<SocketAddr>,
+    files_listen: Option<SocketAddr>,
     database: Option<String>,
     #[serde(default)]
     names: Vec<String>,
@@ -53,6 +54,7 @@ pub(super) fn run(home: &Home, args: &RunArgs) -> Result<(), Failure> {
         database: home.database_or(file.database.as_deref())?,
         devices: devices_at(data, args, &file)?,
         web: args.web.or(file.web).unwrap_or(WEB_DEFAULT),
+        files: args.files_listen.or(file.files_listen),
         names,
     };
     if let DevicesAt::Endpoint(listen) = config.devices
@@ -130,7 +132,8 @@ fn ready(ready: Ready) {
         Met::Endpoint(address) => format!("mqtt={address}"),
         Met::Broker(address) => format!("broker={address}"),
     };
-    out::line(format!("ready {devices} web={}", ready.web));
+    let files = ready.files.map(|files| format!(" files={files}")).unwrap_or_default();
+    out::line(format!("ready {devices} web={}{files}", ready.web));
 }
 
 fn read(path: &Path) -> Result<File, Failure> {
@@ -142,7 +145,7 @@ fn read(path: &Path) -> Result<File, Failure> {
         let line = before.matches('\n').count() + 1;
         Failure::usage(
             format!("{at}:{line}: {}", error.message()),
-            "the file may hold `listen`, `web` (\"ADDR:PORT\"), `names` (a list), `database` (a URL), and \
+            "the file may hold `listen`, `web`, `files_listen` (\"ADDR:PORT\"), `names` (a list), `database` (a URL), and \
              a table \
              `[broker]` with `address` (\"HOST:PORT\"), `ca`, `certificate`, `key`",
         )

@@ -298,6 +298,8 @@ impl Command for Contact {
 pub struct Starting {
     /// `HOST:PORT` for devices, the default of `enroll`.
     pub address: String,
+    /// The same for files of releases, if they are handed out.
+    pub files: Option<String>,
 }
 
 impl Command for Starting {
@@ -309,7 +311,15 @@ impl Command for Starting {
             "INSERT INTO meta (key, value) VALUES ('address', ?1)
              ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             params![self.address],
-        )
+        )?;
+        match &self.files {
+            Some(files) => tx.execute(
+                "INSERT INTO meta (key, value) VALUES ('files', ?1)
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                params![files],
+            ),
+            None => tx.execute("DELETE FROM meta WHERE key = 'files'", &[]),
+        }
         .map(drop)
     }
 }

@@ -4,6 +4,7 @@
 use super::columns::Columns;
 use super::sql::{self, Connection, Row, SqlError, Value, ValueRef, params};
 use super::{audit, number, queries, signed, unsigned, views};
+use crate::releases;
 use landfall_hub_core::desk::State;
 use landfall_hub_core::ledger::{Answers, Asked, Ingested, Ledger, Lost, Place};
 use landfall_wire::frame::Position;
@@ -201,7 +202,10 @@ impl Ledger for SqlLedger<'_> {
                 let detail = json!({ "from": from, "until": until, "decisions": decisions });
                 ("unrecorded", detail)
             }
-            Event::Release(report) => ("release", crate::releases::report(report)),
+            Event::Release(report) => {
+                releases::books::reported(self.tx, self.device, self.now_ms, report)?;
+                ("release", releases::report(report))
+            }
             Event::Chain(mark) => return audit::keep(self.tx, self.device, mark),
         };
         self.tx

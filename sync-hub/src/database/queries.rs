@@ -49,6 +49,14 @@ pub fn address(connection: &Connection) -> sql::Result<Option<String>> {
     connection.maybe("SELECT value FROM meta WHERE key = 'address'", &[], |row| row.get(0))
 }
 
+/// Where devices were told to find files of releases when the hub last ran, if it had any.
+///
+/// # Errors
+/// Those of the database.
+pub fn files_address(connection: &Connection) -> sql::Result<Option<String>> {
+    connection.maybe("SELECT value FROM meta WHERE key = 'files'", &[], |row| row.get(0))
+}
+
 /// Where the files of a broker were written, if any were.
 ///
 /// # Errors

@@ -14,6 +14,8 @@ mod gate;
 pub mod limits;
 mod tls;
 
+pub(crate) use tls::tls_config;
+
 use crate::database::DbError;
 use crate::exchange::{self, Exchange, count};
 use crate::identity::ServerIdentity;

@@ -9,6 +9,11 @@ use tokio_rustls::TlsAcceptor;
 
 /// Builds the acceptor; the cryptography provider is named, none is installed globally.
 pub(super) fn acceptor(identity: ServerIdentity) -> Result<TlsAcceptor, String> {
+    tls_config(identity).map(TlsAcceptor::from)
+}
+
+/// The settings behind it.
+pub(crate) fn tls_config(identity: ServerIdentity) -> Result<Arc<ServerConfig>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(identity.authority).map_err(|error| error.to_string())?;
@@ -22,5 +27,5 @@ pub(super) fn acceptor(identity: ServerIdentity) -> Result<TlsAcceptor, String> 
         .with_client_cert_verifier(verifier)
         .with_single_cert(vec![identity.certificate], identity.key)
         .map_err(|error| error.to_string())?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }

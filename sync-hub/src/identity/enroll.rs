@@ -68,6 +68,8 @@ pub struct Request {
     pub out: PathBuf,
     /// Where the device finds the hub.
     pub hub: HubAddress,
+    /// Where it finds files of releases, if they are handed out.
+    pub files: Option<HubAddress>,
     /// Days that the certificate is valid.
     pub days: u32,
     /// Issue a new certificate even if the device has one.
@@ -125,7 +127,7 @@ pub fn enroll(
     request: &Request,
     now_ms: u64,
 ) -> Result<Enrolled, EnrollError> {
-    let Request { device, out, hub, days, renew } = request;
+    let Request { device, out, hub, files, days, renew } = request;
     let known = queries::enrolment(books, device).map_err(|source| DbError::new("read", source))?;
     let here = bundle_device(out)?;
     if here.as_deref().is_some_and(|name| name != device.as_str()) {
@@ -157,14 +159,15 @@ pub fn enroll(
     write(&out.join("device.pem"), &issued.certificate_pem, PUBLIC)?;
     write(&out.join("ca.pem"), authority.certificate_pem(), PUBLIC)?;
     // The bundle last: it says that the rest is complete.
-    write(&out.join("bundle.toml"), &bundle(device, hub), PUBLIC)?;
+    write(&out.join("bundle.toml"), &bundle(device, hub, files.as_ref()), PUBLIC)?;
     let expires_ms = i64::try_from(issued.expires_ms).unwrap_or(i64::MAX);
     Ok(Enrolled::Issued { expires_at: views::time(expires_ms) })
 }
 
-fn bundle(device: &DeviceId, hub: &HubAddress) -> String {
-    // Neither has a character that TOML would want escaped.
-    format!("device = \"{device}\"\nhub = \"{hub}\"\n")
+fn bundle(device: &DeviceId, hub: &HubAddress, files: Option<&HubAddress>) -> String {
+    // None has a character that TOML would want escaped.
+    let files = files.map(|files| format!("files = \"{files}\"\n")).unwrap_or_default();
+    format!("device = \"{device}\"\nhub = \"{hub}\"\n{files}")
 }
 
 /// The device whose bundle is in a directory.
@@ -193,6 +196,7 @@ mod tests {
             device,
             out,
             hub: "hub.example.org:8883".parse().unwrap(),
+            files: None,
             days: 10,
             renew: false,
         }

@@ -1,4 +1,20 @@
 //! Releases of model packages: kept, handed out, and rolled out.
+//!
+//! * [`registry`]: releases on this hub: files in the data directory, rows in the database.
+//! * [`books`]: rollouts in the database, and what devices report.
+//! * [`driver`]: gives the orders that are due, while a hub runs.
+//! * [`files`]: hands files to devices, over HTTPS with mutual TLS.
+//! * [`views`]: how they are shown.
+//!
+//! What is due is decided in [`landfall_hub_core::rollout`]. Invariants held here: an order is
+//! given in the transaction that notes it, and only while its rollout runs; what is handed out is
+//! a file of a release, to a device that is not revoked.
+
+pub mod books;
+pub mod driver;
+pub mod files;
+pub mod registry;
+pub mod views;
 
 use landfall_wire::release::{ReleaseReport, ReleaseStage};
 use serde_json::{Value, json};

@@ -9,8 +9,13 @@ use super::source::Source;
 use super::sql::{Connection, Engine, SqlError, params};
 
 /// One step per version; a released step is never edited, only followed by another.
-const MIGRATIONS: &[&str] =
-    &[include_str!("1.sql"), include_str!("2.sql"), include_str!("3.sql"), include_str!("4.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("1.sql"),
+    include_str!("2.sql"),
+    include_str!("3.sql"),
+    include_str!("4.sql"),
+    include_str!("5.sql"),
+];
 
 /// The write-ahead log is cut back to this many bytes after a large transaction.
 const WAL_BYTES_KEPT: u32 = 16 * 1024 * 1024;
