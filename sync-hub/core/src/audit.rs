@@ -85,6 +85,8 @@ pub struct Report {
     pub mark: u64,
     /// One past the last outcome that the device said it has.
     pub device_end: u64,
+    /// Outcomes below were removed for their age.
+    pub removed_below: u64,
     /// Outcomes that are kept.
     pub held: u64,
     /// Of these, how many are proven complete and unaltered.
@@ -149,6 +151,8 @@ pub struct Known {
     pub marks: Vec<ChainMark>,
     /// Outcomes that the device told are lost.
     pub lost: Vec<Range<u64>>,
+    /// Outcomes below are not kept any more, as the hub was told; a mark tells the chain there.
+    pub removed_below: u64,
 }
 
 /// An audit of one epoch under way.
@@ -171,7 +175,7 @@ pub struct Audit {
 impl Audit {
     /// Begins the audit of an epoch.
     pub fn new(device: DeviceId, known: Known) -> Audit {
-        let Known { epoch, mark, device_end, mut marks, mut lost } = known;
+        let Known { epoch, mark, device_end, mut marks, mut lost, removed_below } = known;
         // At one position the chain ends before it begins anew.
         marks.sort_by_key(|m| (m.at, m.begins));
         lost.sort_by_key(|range| (range.start, range.end));
@@ -179,6 +183,7 @@ impl Audit {
             epoch,
             mark,
             device_end: device_end.max(mark),
+            removed_below,
             held: 0,
             proven: 0,
             pending: 0,
@@ -191,15 +196,16 @@ impl Audit {
             findings: Vec::new(),
             findings_count: 0,
         };
+        let whole = removed_below == 0;
         Audit {
-            value: Some(ChainValue::begin(Some(&device), epoch, 0)),
-            nameless: Some(ChainValue::begin(None, epoch, 0)),
+            value: whole.then(|| ChainValue::begin(Some(&device), epoch, 0)),
+            nameless: whole.then(|| ChainValue::begin(None, epoch, 0)),
             device,
             marks: marks.into_iter().peekable(),
             lost,
             report,
-            open: 0,
-            next: 0,
+            open: removed_below,
+            next: removed_below,
         }
     }
 
@@ -371,8 +377,14 @@ mod tests {
         lost: Option<Range<u64>>,
         kept: impl IntoIterator<Item = (u64, Vec<u8>)>,
     ) -> Report {
-        let known =
-            Known { epoch: EPOCH, mark: 10, device_end: 12, marks, lost: Vec::from_iter(lost) };
+        let known = Known {
+            epoch: EPOCH,
+            mark: 10,
+            device_end: 12,
+            marks,
+            lost: Vec::from_iter(lost),
+            removed_below: 0,
+        };
         let mut audit = Audit::new(ship(), known);
         for (seq, raw) in kept {
             audit.record(seq, Kept::Record { raw: &raw, differs: None });
@@ -449,8 +461,14 @@ mod tests {
 
     #[test]
     fn what_was_kept_without_its_record_is_unproven() {
-        let known =
-            Known { epoch: EPOCH, mark: 10, device_end: 10, marks: marks(&[4, 10]), lost: vec![] };
+        let known = Known {
+            epoch: EPOCH,
+            mark: 10,
+            device_end: 10,
+            marks: marks(&[4, 10]),
+            lost: vec![],
+            removed_below: 0,
+        };
         let mut audit = Audit::new(ship(), known);
         for (seq, raw) in all() {
             let differs = (seq == 7).then_some("task");

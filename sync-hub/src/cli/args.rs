@@ -84,6 +84,17 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Copy the hub into one file: its database as of this moment, certificates and settings. It
+    /// may run meanwhile.
+    Backup {
+        /// File to write; it must not be there.
+        file: PathBuf,
+    },
+    /// Make a hub of a backup, in the directory of --data, which must be empty or not there.
+    Restore {
+        /// File that `backup` has written.
+        file: PathBuf,
+    },
     /// Print the totals.
     Stats {
         /// Print JSON.

@@ -55,6 +55,9 @@ fn verdict(epochs: &[Report]) -> (&'static str, u8) {
 fn print(report: &Report) {
     let Report { epoch, mark, device_end, held, proven, pending, unproven, lost, .. } = report;
     out::line(format!("epoch {epoch}: {held} of {mark} outcomes are here, {proven} proven"));
+    if report.removed_below > 0 {
+        out::line(format!("  those below {} were removed for their age", report.removed_below));
+    }
     if device_end > mark {
         out::line(format!("  {} more are on the device", device_end - mark));
     }

@@ -6,6 +6,7 @@
 
 mod args;
 mod audit;
+mod backup;
 mod broker_config;
 mod desk;
 mod failure;
@@ -53,6 +54,8 @@ fn execute(home: &Home, command: Command) -> Result<u8, Failure> {
         Command::Enroll(args) => people::enroll(home, &args)?,
         Command::Revoke { device } => people::revoke(home, &device)?,
         Command::BrokerConfig(command) => broker_config::broker_config(home, command)?,
+        Command::Backup { file } => backup::backup(home, &file)?,
+        Command::Restore { file } => backup::restore(home, &file)?,
         Command::Devices { json } => lists::devices(home, json)?,
         Command::Escalations(command) => desk::escalations(home, command)?,
         Command::Outcomes(args) => lists::outcomes(home, args)?,

@@ -30,17 +30,18 @@ fn epoch(
     known: Known,
 ) -> sql::Result<Report> {
     let id = signed(known.epoch.0);
+    let below = number(known.removed_below);
     let mut audit = Audit::new(name.clone(), known);
     let none = NAMES.map(|_| "NULL").join(", ");
     let sql = format!(
-        "SELECT seq, record, 1, {} FROM outcome WHERE device = ?1 AND epoch = ?2
+        "SELECT seq, record, 1, {} FROM outcome WHERE device = ?1 AND epoch = ?2 AND seq >= ?4
          UNION ALL
          SELECT seq, record, 0, {none} FROM rejected
-             WHERE device = ?1 AND epoch = ?2 AND stream = ?3
+             WHERE device = ?1 AND epoch = ?2 AND stream = ?3 AND seq >= ?4
          ORDER BY seq",
         NAMES.join(", ")
     );
-    connection.each(&sql, params![device, id, StreamId::Outcome.name()], |row| {
+    connection.each(&sql, params![device, id, StreamId::Outcome.name(), below], |row| {
         let kept = match row.value(1)? {
             ValueRef::Blob(raw) if row.get(2)? => Kept::Record { raw, differs: compare(raw, row)? },
             ValueRef::Blob(raw) => Kept::Record { raw, differs: None },
@@ -65,10 +66,12 @@ fn epochs(connection: &Connection, device: i64) -> sql::Result<Vec<Known>> {
     connection.rows(
         "SELECT epoch, coalesce(max(mark), 0), coalesce(max(device_end), 0) FROM (
              SELECT epoch, mark, device_end FROM mark WHERE device = ?1 AND stream = ?2
-             UNION ALL SELECT DISTINCT epoch, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT) FROM outcome WHERE device = ?1) known
+             UNION ALL SELECT DISTINCT epoch, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT)
+                 FROM outcome WHERE device = ?1) known
          GROUP BY epoch
          ORDER BY
-             (SELECT min(id) FROM outcome WHERE device = ?1 AND outcome.epoch = known.epoch), epoch",
+             (SELECT min(id) FROM outcome
+              WHERE device = ?1 AND outcome.epoch = known.epoch), epoch",
         params![device, StreamId::Outcome.name()],
         |row| {
             let epoch: i64 = row.get(0)?;
@@ -78,6 +81,7 @@ fn epochs(connection: &Connection, device: i64) -> sql::Result<Vec<Known>> {
                 device_end: unsigned(row.get(2)?),
                 marks: marks(connection, device, epoch)?,
                 lost: lost(connection, device, epoch)?,
+                removed_below: removed(connection, device, epoch)?,
             })
         },
     )
@@ -105,6 +109,12 @@ fn lost(connection: &Connection, device: i64, epoch: i64) -> sql::Result<Vec<Ran
         params![device, epoch, StreamId::Outcome.name()],
         |row| Ok(unsigned(row.get(0)?)..unsigned(row.get(1)?)),
     )
+}
+
+fn removed(connection: &Connection, device: i64, epoch: i64) -> sql::Result<u64> {
+    let sql = "SELECT below FROM removed WHERE device = ?1 AND epoch = ?2";
+    let below = connection.maybe(sql, params![device, epoch], |row| row.get(0))?;
+    Ok(below.map_or(0, unsigned))
 }
 
 /// Keeps what a device told of its chain.

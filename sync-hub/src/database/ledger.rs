@@ -2,7 +2,8 @@
 //! [`landfall_hub_core::ledger`].
 
 use super::columns::Columns;
-use super::sql::{self, Connection, Row, SqlError, Value, ValueRef, params};
+use super::rows::Outcomes;
+use super::sql::{self, Connection, Row, SqlError, params};
 use super::{audit, number, queries, signed, unsigned, views};
 use crate::releases;
 use landfall_hub_core::desk::State;
@@ -17,6 +18,8 @@ pub(super) struct SqlLedger<'a> {
     tx: &'a Connection,
     device: i64,
     now_ms: i64,
+    /// Written when the mark moves, many rows at a time.
+    outcomes: Outcomes,
     totals: Totals,
 }
 
@@ -25,21 +28,55 @@ pub(super) struct SqlLedger<'a> {
 struct Totals {
     outcomes: u64,
     caller_ids: u64,
+    rejected: u64,
+    /// Whether a loss was told.
+    lost: bool,
 }
 
 impl<'a> SqlLedger<'a> {
     pub(super) fn new(tx: &'a Connection, device: i64, now_ms: u64) -> SqlLedger<'a> {
-        SqlLedger { tx, device, now_ms: number(now_ms), totals: Totals::default() }
+        SqlLedger {
+            tx,
+            device,
+            now_ms: number(now_ms),
+            outcomes: Outcomes::default(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// Counts an escalation of the device into a state, or out of it.
+    fn count_state(&self, state: State, more: i64) -> sql::Result<()> {
+        let column = match state {
+            State::Open => "escalations_open",
+            State::Answered => "escalations_answered",
+            State::Delivered => "escalations_delivered",
+            State::Expired => "escalations_expired",
+        };
+        let sql = format!("UPDATE device SET {column} = {column} + ?2 WHERE id = ?1");
+        self.tx.execute(&sql, params![self.device, more]).map(drop)
+    }
+
+    fn write_outcomes(&mut self) -> sql::Result<()> {
+        let outcomes = std::mem::take(&mut self.outcomes);
+        self.totals.caller_ids += outcomes.new_caller_ids(self.tx, self.device)?;
+        self.totals.outcomes += outcomes.insert(self.tx)?;
+        Ok(())
     }
 
     /// Adds a batch to the device's counts.
     pub(super) fn count(&self, done: &Ingested) -> sql::Result<()> {
+        if self.totals.lost {
+            let lost = queries::lost(self.tx, self.device)?;
+            let sql = "UPDATE device SET lost = ?2 WHERE id = ?1";
+            self.tx.execute(sql, params![self.device, number(lost)])?;
+        }
         self.tx
             .execute(
                 "UPDATE device SET contact_ms = ?2, frames_received = frames_received + 1,
                      records_applied = records_applied + ?3,
                      records_repeated = records_repeated + ?4,
-                     outcomes = outcomes + ?5, caller_ids = caller_ids + ?6
+                     outcomes = outcomes + ?5, caller_ids = caller_ids + ?6,
+                     rejected = rejected + ?7
                  WHERE id = ?1",
                 params![
                     self.device,
@@ -48,19 +85,12 @@ impl<'a> SqlLedger<'a> {
                     number(done.repeated),
                     number(self.totals.outcomes),
                     number(self.totals.caller_ids),
+                    number(self.totals.rejected),
                 ],
             )
             .map(drop)
     }
 }
-
-/// [`super::columns::NAMES`] follow the first five.
-const INSERT_OUTCOME: &str = "INSERT INTO outcome (device, epoch, seq, received_ms, record, task,
-         caller_id, at_ms, mechanism, mechanism_name, status, reason, escalation_seq, decision,
-         confidence_bp, package, config, decide_us, read, fields_left_out, text, text_bytes,
-         masking, meta)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-     ON CONFLICT (device, epoch, seq) DO NOTHING";
 
 impl Ledger for SqlLedger<'_> {
     type Error = SqlError;
@@ -76,6 +106,7 @@ impl Ledger for SqlLedger<'_> {
     }
 
     fn set_mark(&mut self, mark: Position) -> sql::Result<()> {
+        self.write_outcomes()?;
         self.tx
             .execute(
                 "INSERT INTO mark (device, epoch, stream, mark, device_end)
@@ -91,9 +122,13 @@ impl Ledger for SqlLedger<'_> {
 
     fn note_end(&mut self, end: Position) -> sql::Result<()> {
         self.tx
-            .execute("INSERT INTO mark (device, epoch, stream, mark, device_end)
+            .execute(
+                "INSERT INTO mark (device, epoch, stream, mark, device_end)
                  VALUES (?1, ?2, ?3, 0, ?4)
-                 ON CONFLICT (device, epoch, stream) DO UPDATE SET device_end = excluded.device_end", params![self.device, signed(end.epoch.0), end.stream.name(), number(end.next)])
+                 ON CONFLICT (device, epoch, stream)
+                 DO UPDATE SET device_end = excluded.device_end",
+                params![self.device, signed(end.epoch.0), end.stream.name(), number(end.next)],
+            )
             .map(drop)
     }
 
@@ -108,25 +143,14 @@ impl Ledger for SqlLedger<'_> {
     }
 
     fn outcome(&mut self, place: Place, outcome: &Outcome) -> sql::Result<()> {
-        let task = outcome.task.as_str();
-        if let Some(caller_id) = &outcome.caller_id {
-            let known: bool = self.tx.row(
-                "SELECT EXISTS (SELECT 1 FROM outcome
-                     WHERE device = ?1 AND task = ?2 AND caller_id = ?3)",
-                params![self.device, task, caller_id],
-                |row| row.get(0),
-            )?;
-            self.totals.caller_ids += u64::from(!known);
-        }
         let record = Record::Outcome(outcome.clone()).encode();
         let record = record.map_err(|error| SqlError::Encode(Box::new(error)))?;
-        let columns = Columns::of(outcome);
         let (epoch, seq) = (signed(place.epoch.0), number(place.seq));
-        let place = [Value::from(self.device), epoch.into(), seq.into(), self.now_ms.into()];
-        let record = [Value::from(record)];
-        let values = place.iter().chain(&record).chain(&columns.0);
-        let values: Vec<ValueRef<'_>> = values.map(Value::lend).collect();
-        self.totals.outcomes += self.tx.execute(INSERT_OUTCOME, &values)?;
+        let place = [self.device.into(), epoch.into(), seq.into(), self.now_ms.into()];
+        self.outcomes.push(place, record, Columns::of(outcome));
+        if let Some(caller_id) = &outcome.caller_id {
+            self.outcomes.note_caller_id(outcome.task.as_str(), caller_id);
+        }
         Ok(())
     }
 
@@ -144,27 +168,31 @@ impl Ledger for SqlLedger<'_> {
             })
             .collect();
         let (text, text_bytes) = views::text(escalation.text.as_ref());
-        self.tx.execute("INSERT INTO escalation (device, epoch, seq, received_ms, outcome_seq, task, at_ms, reason,
-                 text, text_bytes, provisional, candidates, meta, ttl_secs, state)
+        let provisional = escalation.provisional.as_ref().map(views::decision);
+        let added = self.tx.execute(
+            "INSERT INTO escalation (device, epoch, seq, received_ms, outcome_seq, task, at_ms,
+                 reason, text, text_bytes, provisional, candidates, meta, ttl_secs, state)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
-             ON CONFLICT (device, epoch, seq) DO NOTHING", params![
-            self.device,
-            signed(place.epoch.0),
-            number(place.seq),
-            self.now_ms,
-            signed(escalation.outcome_seq),
-            escalation.task.as_str(),
-            number(escalation.at_ms),
-            views::reason(&escalation.reason),
-            text,
-            text_bytes,
-            escalation.provisional.as_ref().map(|decision| views::decision(decision).to_string()),
-            json!(candidates).to_string(),
-            views::meta(&escalation.meta).to_string(),
-            escalation.ttl_secs,
-            state.name(),
-        ])
-        .map(drop)
+             ON CONFLICT (device, epoch, seq) DO NOTHING",
+            params![
+                self.device,
+                signed(place.epoch.0),
+                number(place.seq),
+                self.now_ms,
+                signed(escalation.outcome_seq),
+                escalation.task.as_str(),
+                number(escalation.at_ms),
+                views::reason(&escalation.reason),
+                text,
+                text_bytes,
+                provisional.map(|decision| decision.to_string()),
+                json!(candidates).to_string(),
+                views::meta(&escalation.meta).to_string(),
+                escalation.ttl_secs,
+                state.name(),
+            ],
+        )?;
+        if added > 0 { self.count_state(state, 1) } else { Ok(()) }
     }
 
     fn event(&mut self, place: Place, event: &Event) -> sql::Result<()> {
@@ -225,25 +253,25 @@ impl Ledger for SqlLedger<'_> {
     }
 
     fn rejected(&mut self, place: Place, reason: &str, raw: &[u8]) -> sql::Result<()> {
-        self.tx
-            .execute(
-                "INSERT INTO rejected (device, epoch, stream, seq, received_ms, reason, record)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                 ON CONFLICT (device, epoch, stream, seq) DO NOTHING",
-                params![
-                    self.device,
-                    signed(place.epoch.0),
-                    place.stream.name(),
-                    number(place.seq),
-                    self.now_ms,
-                    reason,
-                    raw
-                ],
-            )
-            .map(drop)
+        self.totals.rejected += self.tx.execute(
+            "INSERT INTO rejected (device, epoch, stream, seq, received_ms, reason, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT (device, epoch, stream, seq) DO NOTHING",
+            params![
+                self.device,
+                signed(place.epoch.0),
+                place.stream.name(),
+                number(place.seq),
+                self.now_ms,
+                reason,
+                raw
+            ],
+        )?;
+        Ok(())
     }
 
     fn loss(&mut self, _place: Place, lost: &Lost) -> sql::Result<()> {
+        self.totals.lost = true;
         let (stream, epoch, first, end, reason) = match *lost {
             Lost::Told(Loss { stream, epoch, first, end, reason }) => {
                 (stream, epoch, first, end, views::loss_reason(reason))
@@ -277,13 +305,17 @@ impl Ledger for SqlLedger<'_> {
     }
 
     fn set_state(&mut self, ticket: Ticket, state: State) -> sql::Result<()> {
+        let Some(before) = self.state(ticket)? else { return Ok(()) };
+        if before == state {
+            return Ok(());
+        }
         let (device, epoch, seq) = self.key(ticket);
-        self.tx
-            .execute(
-                "UPDATE escalation SET state = ?4 WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
-                params![device, epoch, seq, state.name()],
-            )
-            .map(drop)
+        self.tx.execute(
+            "UPDATE escalation SET state = ?4 WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
+            params![device, epoch, seq, state.name()],
+        )?;
+        self.count_state(before, -1)?;
+        self.count_state(state, 1)
     }
 
     fn expired_early(&mut self, ticket: Ticket) -> sql::Result<()> {

@@ -11,12 +11,15 @@
 //! How statements are written is in [`sql`]; what the tables are, in `schema`.
 
 pub mod audit;
+pub mod backup;
 mod columns;
 pub mod commands;
 mod error;
 pub mod ingest;
 mod ledger;
 pub mod queries;
+pub mod retention;
+mod rows;
 mod schema;
 mod source;
 pub mod sql;

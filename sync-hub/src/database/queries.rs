@@ -13,7 +13,8 @@ use landfall_wire::frame::Position;
 use landfall_wire::id::{DeviceId, Epoch, Ticket};
 use landfall_wire::record::StreamId;
 use serde_json::Value;
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
 
 /// Most rows of one page.
 pub const PAGE_ROWS_MAX: u32 = 500;
@@ -495,13 +496,10 @@ pub fn device_names(connection: &Connection) -> sql::Result<Vec<String>> {
 const DEVICE_COLUMNS: &str = "SELECT id, name, connected_ms IS NOT NULL, revoked_ms IS NOT NULL,
          (SELECT max(expires_ms) FROM certificate
           WHERE certificate.device = device.id AND certificate.revoked_ms IS NULL),
-         contact_ms, version, config, clock_offset_ms, outcomes,
-         (SELECT count(*) FROM escalation
-          WHERE escalation.device = device.id AND state = 'open'),
+         contact_ms, version, config, clock_offset_ms, outcomes, escalations_open,
          (SELECT count(*) FROM answer
           WHERE answer.device = device.id AND delivered_ms IS NULL),
-         (SELECT count(*) FROM rejected WHERE rejected.device = device.id),
-         frames_received, frames_malformed, frames_refused, problem, problem_ms
+         rejected, frames_received, frames_malformed, frames_refused, problem, problem_ms, lost
      FROM device";
 
 /// The fleet, by name.
@@ -509,9 +507,7 @@ const DEVICE_COLUMNS: &str = "SELECT id, name, connected_ms IS NOT NULL, revoked
 /// # Errors
 /// Those of the database.
 pub fn devices(connection: &Connection) -> sql::Result<Vec<DeviceView>> {
-    let sql = format!("{DEVICE_COLUMNS} ORDER BY name");
-    let rows: Vec<(i64, DeviceView)> = connection.rows(&sql, &[], device_row)?;
-    rows.into_iter().map(|(id, view)| with_details(connection, id, view)).collect()
+    described(connection, None)
 }
 
 /// One device.
@@ -519,9 +515,41 @@ pub fn devices(connection: &Connection) -> sql::Result<Vec<DeviceView>> {
 /// # Errors
 /// Those of the database.
 pub fn device(connection: &Connection, name: &DeviceId) -> sql::Result<Option<DeviceView>> {
-    let sql = format!("{DEVICE_COLUMNS} WHERE name = ?1");
-    let found = connection.maybe(&sql, params![name.as_str()], device_row)?;
-    found.map(|(id, view)| with_details(connection, id, view)).transpose()
+    let Some(id) = device_id(connection, name)? else { return Ok(None) };
+    Ok(described(connection, Some(id))?.into_iter().next())
+}
+
+/// Devices with what is known of them, by name: three statements however many there are.
+fn described(connection: &Connection, only: Option<i64>) -> sql::Result<Vec<DeviceView>> {
+    let of = |column: &str| Filter::default().and_if(&format!("{column} = ?"), only.as_ref());
+    let filter = of("device.id");
+    let sql = format!("{DEVICE_COLUMNS} {} ORDER BY name", filter.where_clause());
+    let devices = connection.rows(&sql, filter.params(), device_row)?;
+    let filter = of("device");
+    let filtered = filter.where_clause();
+    let sql = format!(
+        "SELECT device, stream, epoch, mark, device_end FROM mark {filtered}
+         ORDER BY device, stream, epoch"
+    );
+    let mut streams = by_device(connection.rows(&sql, filter.params(), stream_row)?);
+    let sql = format!("SELECT device, task, kind, labels, package FROM task {filtered}");
+    let mut tasks = by_device(connection.rows(&sql, filter.params(), task_row)?);
+    let with_details = |(id, mut view): (i64, DeviceView)| {
+        view.streams = streams.remove(&id).unwrap_or_default();
+        view.backlog = view.streams.iter().map(|stream| stream.backlog).sum();
+        view.tasks = tasks.remove(&id).unwrap_or_default();
+        view.tasks.sort_by(|a, b| a.task.cmp(&b.task));
+        view
+    };
+    Ok(devices.into_iter().map(with_details).collect())
+}
+
+fn by_device<T>(rows: Vec<(i64, T)>) -> BTreeMap<i64, Vec<T>> {
+    let mut map: BTreeMap<i64, Vec<T>> = BTreeMap::new();
+    for (device, row) in rows {
+        map.entry(device).or_default().push(row);
+    }
+    map
 }
 
 fn device_row(row: &Row<'_>) -> sql::Result<(i64, DeviceView)> {
@@ -545,58 +573,40 @@ fn device_row(row: &Row<'_>) -> sql::Result<(i64, DeviceView)> {
         backlog: 0,
         streams: Vec::new(),
         tasks: Vec::new(),
-        losses: 0,
+        losses: count(18)?,
     };
     Ok((row.get(0)?, view))
 }
 
-fn with_details(connection: &Connection, id: i64, mut view: DeviceView) -> sql::Result<DeviceView> {
-    view.streams = connection.rows(
-        "SELECT stream, epoch, mark, device_end FROM mark WHERE device = ?1
-             ORDER BY stream, epoch",
-        params![id],
-        |row| {
-            let mark = unsigned(row.get(2)?);
-            Ok(StreamView {
-                stream: row.get(0)?,
-                epoch: Epoch(row.get::<i64>(1)?.cast_unsigned()).to_string(),
-                mark,
-                backlog: backlog(unsigned(row.get(3)?), mark),
-            })
-        },
-    )?;
-    view.backlog = view.streams.iter().map(|stream| stream.backlog).sum();
-    view.tasks = connection.rows(
-        "SELECT task, kind, labels, package FROM task WHERE device = ?1",
-        params![id],
-        |row| {
-            let (task, kind, package) = (row.get(0)?, row.get(1)?, row.get(3)?);
-            Ok(TaskView { task, kind, labels: parsed(row, 2)?, package })
-        },
-    )?;
-    view.losses = lost(connection, Some(id))?;
-    Ok(view)
+fn stream_row(row: &Row<'_>) -> sql::Result<(i64, StreamView)> {
+    let mark = unsigned(row.get(3)?);
+    let view = StreamView {
+        stream: row.get(1)?,
+        epoch: Epoch(row.get::<i64>(2)?.cast_unsigned()).to_string(),
+        mark,
+        backlog: backlog(unsigned(row.get(4)?), mark),
+    };
+    Ok((row.get(0)?, view))
 }
 
-/// Records lost, each counted once, of one device or of all.
-fn lost(connection: &Connection, device: Option<i64>) -> sql::Result<u64> {
-    let filter = Filter::default().and_if("device = ?", device.as_ref());
-    let sql = format!(
-        "SELECT device, epoch, stream, first, \"end\" FROM loss {}
-         ORDER BY device, epoch, stream",
-        filter.where_clause()
-    );
-    let (mut total, mut current, mut ranges) = (0_u64, None, Vec::new());
-    connection.each(&sql, filter.params(), |row| {
-        let key: (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        if current.as_ref() != Some(&key) {
-            total = total.saturating_add(lost_records(std::mem::take(&mut ranges)));
-            current = Some(key);
-        }
-        ranges.push(unsigned(row.get(3)?)..unsigned(row.get(4)?));
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(total.saturating_add(lost_records(ranges)))
+fn task_row(row: &Row<'_>) -> sql::Result<(i64, TaskView)> {
+    let (task, kind, package) = (row.get(1)?, row.get(2)?, row.get(4)?);
+    Ok((row.get(0)?, TaskView { task, kind, labels: parsed(row, 3)?, package }))
+}
+
+/// Records of a device that are lost, each counted once.
+pub(super) fn lost(connection: &Connection, device: i64) -> sql::Result<u64> {
+    let mut streams: BTreeMap<(i64, String), Vec<Range<u64>>> = BTreeMap::new();
+    connection.each(
+        "SELECT epoch, stream, first, \"end\" FROM loss WHERE device = ?1",
+        params![device],
+        |row| {
+            let range = unsigned(row.get(2)?)..unsigned(row.get(3)?);
+            streams.entry((row.get(0)?, row.get(1)?)).or_default().push(range);
+            Ok(ControlFlow::Continue(()))
+        },
+    )?;
+    Ok(streams.into_values().map(lost_records).fold(0, u64::saturating_add))
 }
 
 /// Recent events of a device, newest first.
@@ -667,49 +677,45 @@ pub fn rejected(connection: &Connection) -> sql::Result<Vec<RejectedView>> {
 /// # Errors
 /// Those of the database.
 pub fn stats(connection: &Connection) -> sql::Result<Stats> {
-    let mut stats = connection
-        .row("SELECT count(*), count(connected_ms), CAST(coalesce(sum(outcomes), 0) AS BIGINT),
-                 CAST(coalesce(sum(caller_ids), 0) AS BIGINT), CAST(coalesce(sum(frames_received), 0) AS BIGINT),
-                 CAST(coalesce(sum(frames_malformed), 0) AS BIGINT), CAST(coalesce(sum(frames_refused), 0) AS BIGINT),
-                 CAST(coalesce(sum(records_applied), 0) AS BIGINT), CAST(coalesce(sum(records_repeated), 0) AS BIGINT),
-                 (SELECT count(*) FROM rejected),
-                 coalesce((SELECT value FROM counter WHERE name = 'connections_refused'), 0)
-             FROM device", &[], |row| {
-            let count = |index| row.get::<i64>(index).map(unsigned);
-            Ok(Stats {
-                devices: count(0)?,
-                devices_online: count(1)?,
-                outcomes: count(2)?,
-                distinct_caller_ids: count(3)?,
-                frames: FrameCounts {
-                    received: count(4)?,
-                    malformed: count(5)?,
-                    refused: count(6)?,
-                },
-                records: RecordCounts {
-                    applied: count(7)?,
-                    repeated: count(8)?,
-                    rejected: count(9)?,
-                },
-                connections_refused: count(10)?,
-                ..Stats::default()
-            })
-        })?;
-    stats.escalations = escalation_counts(connection)?;
-    stats.losses = lost(connection, None)?;
-    Ok(stats)
-}
-
-fn escalation_counts(connection: &Connection) -> sql::Result<EscalationCounts> {
-    let mut counts = EscalationCounts::default();
-    let sql = "SELECT state, count(*) FROM escalation GROUP BY state";
-    for (state, count) in connection.rows(sql, &[], |row| Ok((state(row, 0)?, row.get(1)?)))? {
-        match state {
-            State::Open => counts.open = unsigned(count),
-            State::Answered => counts.answered = unsigned(count),
-            State::Delivered => counts.delivered = unsigned(count),
-            State::Expired => counts.expired = unsigned(count),
-        }
-    }
-    Ok(counts)
+    const SUMS: [&str; 14] = [
+        "outcomes",
+        "caller_ids",
+        "frames_received",
+        "frames_malformed",
+        "frames_refused",
+        "records_applied",
+        "records_repeated",
+        "rejected",
+        "escalations_open",
+        "escalations_answered",
+        "escalations_delivered",
+        "escalations_expired",
+        "lost",
+        "1",
+    ];
+    let sums = SUMS.map(|column| format!("CAST(coalesce(sum({column}), 0) AS BIGINT)")).join(", ");
+    let sql = format!(
+        "SELECT {sums}, count(connected_ms),
+             coalesce((SELECT value FROM counter WHERE name = 'connections_refused'), 0)
+         FROM device"
+    );
+    connection.row(&sql, &[], |row| {
+        let count = |index| row.get::<i64>(index).map(unsigned);
+        Ok(Stats {
+            outcomes: count(0)?,
+            distinct_caller_ids: count(1)?,
+            frames: FrameCounts { received: count(2)?, malformed: count(3)?, refused: count(4)? },
+            records: RecordCounts { applied: count(5)?, repeated: count(6)?, rejected: count(7)? },
+            escalations: EscalationCounts {
+                open: count(8)?,
+                answered: count(9)?,
+                delivered: count(10)?,
+                expired: count(11)?,
+            },
+            losses: count(12)?,
+            devices: count(13)?,
+            devices_online: count(14)?,
+            connections_refused: count(15)?,
+        })
+    })
 }
