@@ -8,6 +8,7 @@ use crate::exchange::Exchange;
 use crate::identity::{Authority, IdentityError};
 use crate::releases::driver::drive;
 use crate::releases::files::{Files, FilesError};
+use crate::retention;
 use crate::web::{Web, WebError};
 use landfall_systemd::Watchdog;
 use std::fs::{File, TryLockError};
@@ -39,6 +40,8 @@ pub struct Config {
     pub files: Option<SocketAddr>,
     /// Names and addresses that devices use for this hub.
     pub names: Vec<String>,
+    /// Days that outcomes are kept; for ever if not given.
+    pub outcomes_days: Option<u32>,
 }
 
 /// Where devices are met.
@@ -144,6 +147,8 @@ pub async fn serve(
     let web = web.serve(&exchange, doors.broker());
     ready(Ready { devices: doors.met(), web: web_address, files: files_at });
     landfall_systemd::ready();
+    let retention = config.outcomes_days.map(|days| retention::keep(database.clone(), days));
+    let retention = retention.map(tokio::spawn);
     tokio::select! {
         () = stop => {}
         () = Watchdog::new([database.pulse()]).feed(|| format!("page at http://{web_address}")) => {}
@@ -152,6 +157,9 @@ pub async fn serve(
     landfall_systemd::stopping();
     driving.abort();
     drop(files);
+    if let Some(retention) = retention {
+        retention.abort();
+    }
     web.stop().await;
     doors.close().await;
     database.stop().await;

@@ -24,4 +24,5 @@ pub mod exchange;
 pub mod hub;
 pub mod identity;
 pub mod releases;
+mod retention;
 pub mod web;

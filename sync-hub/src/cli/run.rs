@@ -28,6 +28,7 @@ struct File {
     database: Option<String>,
     #[serde(default)]
     names: Vec<String>,
+    outcomes_days: Option<std::num::NonZeroU32>,
     broker: Option<BrokerTable>,
 }
 
@@ -56,6 +57,7 @@ pub(super) fn run(home: &Home, args: &RunArgs) -> Result<(), Failure> {
         web: args.web.or(file.web).unwrap_or(WEB_DEFAULT),
         files: args.files_listen.or(file.files_listen),
         names,
+        outcomes_days: file.outcomes_days.map(std::num::NonZeroU32::get),
     };
     if let DevicesAt::Endpoint(listen) = config.devices
         && listen.ip().is_unspecified()
@@ -145,8 +147,8 @@ fn read(path: &Path) -> Result<File, Failure> {
         let line = before.matches('\n').count() + 1;
         Failure::usage(
             format!("{at}:{line}: {}", error.message()),
-            "the file may hold `listen`, `web`, `files_listen` (\"ADDR:PORT\"), `names` (a list), `database` (a URL), and \
-             a table \
+            "the file may hold `listen`, `web`, `files_listen` (\"ADDR:PORT\"), `names` (a list), \
+             `database` (a URL), `outcomes_days` (a number), and a table \
              `[broker]` with `address` (\"HOST:PORT\"), `ca`, `certificate`, `key`",
         )
     })

@@ -125,3 +125,102 @@ impl RemoveOld {
         Ok(last.is_some_and(|received_ms| received_ms < self.before_ms))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::commands::Enroll;
+    use crate::database::ingest::Ingest;
+    use crate::database::testing::on_both;
+    use crate::database::{apply, audit, open, queries};
+    use landfall_wire::chain::{ChainMark, ChainValue};
+    use landfall_wire::frame::Batch;
+    use landfall_wire::id::{Confidence, DeviceId, ShortDigest};
+    use landfall_wire::record::{Event, Mechanism, Outcome, Record, Verdict};
+
+    const CHAINED: Epoch = Epoch(1);
+    const PLAIN: Epoch = Epoch(2);
+
+    fn outcome(seq: u64) -> Vec<u8> {
+        let outcome = Outcome {
+            task: "failure-mode".parse().unwrap(),
+            caller_id: None,
+            at_ms: seq,
+            mechanism: Mechanism::Model,
+            verdict: Verdict::Answered,
+            decision: None,
+            confidence: Confidence::from_basis_points(9_000),
+            package: ShortDigest::default(),
+            config: ShortDigest::default(),
+            decide_us: 1,
+            read: None,
+            fields_left_out: 0,
+            masking: None,
+            text: None,
+            meta: vec![],
+        };
+        Record::Outcome(outcome).encode().unwrap()
+    }
+
+    /// 200 old outcomes and 100 new ones of each epoch; marks every 64 in one of them.
+    fn fill(books: &mut Connection, name: &DeviceId) -> i64 {
+        let enroll = Enroll {
+            device: name.clone(),
+            serial: "01".into(),
+            expires_ms: 1,
+            now_ms: 0,
+            answers_epoch: Epoch(9),
+        };
+        apply(books, &enroll).unwrap();
+        let device = queries::device_id(books, name).unwrap().unwrap();
+        let mut ingest = |stream, epoch, first, records, now_ms| {
+            let batch = Batch { stream, epoch, floor: 0, first, records };
+            apply(books, &Ingest { device, batch, now_ms }).unwrap().unwrap();
+        };
+        let mut value = ChainValue::begin(Some(name), CHAINED, 0);
+        let mut marks = Vec::new();
+        for seq in 0..300 {
+            if seq > 0 && seq % 64 == 0 {
+                let mark = ChainMark { epoch: CHAINED, at: seq, value, begins: false };
+                marks.push(Record::Event(Event::Chain(mark)).encode().unwrap());
+            }
+            value = value.after(&outcome(seq));
+        }
+        ingest(StreamId::Event, CHAINED, 0, marks, 1_000);
+        for epoch in [CHAINED, PLAIN] {
+            ingest(StreamId::Outcome, epoch, 0, (0..200).map(outcome).collect(), 1_000);
+            ingest(StreamId::Outcome, epoch, 200, (200..300).map(outcome).collect(), 2_000);
+        }
+        device
+    }
+
+    #[test]
+    fn old_outcomes_go_and_what_stays_is_proven() {
+        on_both(|source| {
+            let mut books = open(source).unwrap();
+            let name: DeviceId = "ship-7".parse().unwrap();
+            let device = fill(&mut books, &name);
+            assert_eq!(epochs(&books).unwrap(), [(device, CHAINED), (device, PLAIN)]);
+            let mut removed = Vec::new();
+            for epoch in [CHAINED, PLAIN] {
+                let some = RemoveOld { device, epoch, before_ms: 1_500, now_ms: 3_000 };
+                let mut total = 0;
+                while let more @ 1.. = apply(&mut books, &some).unwrap() {
+                    total += more;
+                }
+                removed.push(total);
+            }
+            assert_eq!(removed, [192, 200], "up to a mark, or up to the time");
+            let reports = audit::audit(&books, &name).unwrap().unwrap();
+            let [chained, plain] = &reports[..] else { panic!("{reports:?}") };
+            assert!(chained.is_intact(), "{chained:?}");
+            assert_eq!((chained.removed_below, chained.held, chained.proven), (192, 108, 64));
+            assert_eq!((plain.is_intact(), plain.removed_below, plain.unproven), (true, 200, 100));
+            // What is missing of the rest is found as before.
+            let sql = "DELETE FROM outcome WHERE epoch = 1 AND seq = 250";
+            assert_eq!(books.execute(sql, &[]).unwrap(), 1);
+            let reports = audit::audit(&books, &name).unwrap().unwrap();
+            assert_eq!(reports[0].findings_count, 1, "{reports:?}");
+        });
+    }
+}

@@ -38,3 +38,10 @@ CREATE TABLE removed (
     at_ms  INTEGER NOT NULL,
     PRIMARY KEY (device, epoch)
 ) STRICT, WITHOUT ROWID;
+
+-- Hubs that share this database, and which of them speaks with a device.
+CREATE TABLE hub (
+    id      TEXT PRIMARY KEY,
+    seen_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+ALTER TABLE device ADD COLUMN hub TEXT;
