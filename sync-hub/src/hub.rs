@@ -4,7 +4,7 @@ use crate::broker::{Broker, BrokerConfig, BrokerStatus};
 use crate::database::commands::Starting;
 use crate::database::{Database, DbError, Source, SourceError};
 use crate::endpoint::{Endpoint, EndpointError};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Shared, peers};
 use crate::identity::{Authority, IdentityError};
 use crate::releases::driver::drive;
 use crate::releases::files::{Files, FilesError};
@@ -135,7 +135,12 @@ pub async fn serve(
     let _lock = lock(&config.data)?;
     let (database, writer) = start_database(config.database.clone()).await?;
     config.database.remember(&config.data)?;
-    let exchange = Exchange::new(database.clone());
+    // A new name with every start: what the last one left behind is nobody's.
+    let name = format!("{:016x}", getrandom::u64().map_err(IdentityError::from)?);
+    let on_server = matches!(config.database, Source::Postgres(_));
+    let behind_broker = matches!(config.devices, DevicesAt::Broker(_));
+    let shared = Shared { database: on_server, frames: on_server && behind_broker };
+    let exchange = Exchange::new(database.clone(), &name, shared);
     let doors = Doors::open(&config, &authority, Arc::clone(&exchange)).await?;
     let files = open_files(&config, &authority, &database).await?;
     let files_at = files.as_ref().map(Files::address);
@@ -143,6 +148,7 @@ pub async fn serve(
     let starting = Starting { address: address(&config, &doors.met()), files: files_address };
     database.write(starting).await?;
     let driving = tokio::spawn(drive(database.clone(), Arc::clone(&exchange.wake)));
+    let peers = shared.database.then(|| tokio::spawn(peers::keep(Arc::clone(&exchange))));
     let web_address = web.address();
     let web = web.serve(&exchange, doors.broker());
     ready(Ready { devices: doors.met(), web: web_address, files: files_at });
@@ -162,6 +168,10 @@ pub async fn serve(
     }
     web.stop().await;
     doors.close().await;
+    if let Some(peers) = peers {
+        peers.abort();
+        peers::leave(&exchange).await;
+    }
     database.stop().await;
     let _ = tokio::task::spawn_blocking(move || writer.join()).await;
     Ok(())

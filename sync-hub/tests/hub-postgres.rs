@@ -15,6 +15,8 @@ mod answers;
 mod audit;
 #[path = "hub/client.rs"]
 mod client;
+#[path = "hub/hubs.rs"]
+mod hubs;
 #[path = "hub/identity.rs"]
 mod identity;
 #[path = "hub/ingest.rs"]

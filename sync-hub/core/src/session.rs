@@ -44,6 +44,8 @@ pub enum Input {
         /// Consecutive encoded answers.
         records: Vec<Vec<u8>>,
     },
+    /// Another hub speaks with the device now; what was to be fetched is its to send.
+    Yielded,
     /// The answer stream of this device now ends here, durably.
     AnswersUntil(Position),
     /// [`Session::next_wakeup`] has come.
@@ -143,6 +145,7 @@ impl Session {
             Input::Fetched { epoch, first, records } => {
                 self.fetched(now_ms, Run { epoch, first, records }, &mut effects);
             }
+            Input::Yielded => self.phase = Phase::Greeting,
             Input::AnswersUntil(position) => {
                 if let Phase::Serving { epoch, offered, .. } = &mut self.phase
                     && *epoch == position.epoch
@@ -194,6 +197,10 @@ impl Session {
         if position.stream != StreamId::Answer {
             effects.problem = Some("an acknowledgement of a stream that the hub does not send");
             return;
+        }
+        // A broker may hand it to another hub than the one that sent what it acknowledges.
+        if let Phase::Greeting = self.phase {
+            effects.persist.push(Persist::Delivered(position));
         }
         // One of another epoch is late, from before the hub's stream was replaced.
         if let Phase::Serving { epoch, sender, .. } = &mut self.phase

@@ -9,7 +9,6 @@ use super::trouble::Trouble;
 use super::{BrokerConfig, limits, stopped};
 use crate::database::queries;
 use crate::exchange::{Exchange, add};
-use crate::identity::HUB_USER;
 use landfall_wire::frame::Frame;
 use landfall_wire::id::DeviceId;
 use landfall_wire::limits::PACKET_BYTES_MAX;
@@ -104,8 +103,7 @@ async fn poll(mut events: EventLoop, tell: mpsc::Sender<Result<Event, Connection
 }
 
 fn client(config: &BrokerConfig) -> (AsyncClient, EventLoop) {
-    // A broker that is configured by us takes the certificate's name instead, all the same.
-    let mut options = MqttOptions::new(HUB_USER, config.address.host(), config.address.port());
+    let mut options = MqttOptions::new(&config.user, config.address.host(), config.address.port());
     options
         .set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config.tls.clone())))
         .set_keep_alive(limits::KEEP_ALIVE)
@@ -160,6 +158,7 @@ impl Link<'_> {
                     }
                 }
                 () = self.seats.somebody_left() => {}
+                names = self.exchange.orphans.next(), if next_call.is_some() => self.call(names),
                 () = sleep_until(next_call) => {
                     next_call = Some(Instant::now() + limits::CALL_AFTER);
                     self.call_the_roll();
@@ -183,21 +182,34 @@ impl Link<'_> {
     fn call_the_roll(&mut self) {
         while self.calls.try_join_next().is_some() {}
         self.seats.roll_called();
-        let Ok(call) = Frame::RollCall.encode() else { return };
         let (here, sender) = (self.seats.names(), self.sender.clone());
         let database = self.exchange.database.clone();
+        // Another hub calls those who are with it.
+        let only_without_hub = self.exchange.shared.frames;
         self.calls.spawn(async move {
-            let names = match database.read(queries::valid_devices).await {
+            let names = database.read(move |it| queries::valid_devices(it, only_without_hub)).await;
+            let names = match names {
                 Ok(names) => names,
                 Err(error) => return tracing::warn!(%error, "the devices cannot be called"),
             };
             let names = names.iter().filter_map(|name| name.parse::<DeviceId>().ok());
-            for name in names.filter(|name| !here.contains(name)) {
-                if sender.send((name, call.clone())).await.is_err() {
-                    return;
-                }
-            }
+            send_calls(names.filter(|name| !here.contains(name)), &sender).await;
         });
+    }
+
+    /// Calls these.
+    fn call(&mut self, names: Vec<DeviceId>) {
+        let sender = self.sender.clone();
+        self.calls.spawn(async move { send_calls(names.into_iter(), &sender).await });
+    }
+}
+
+async fn send_calls(names: impl Iterator<Item = DeviceId>, sender: &mpsc::Sender<Letter>) {
+    let Ok(call) = Frame::RollCall.encode() else { return };
+    for name in names {
+        if sender.send((name, call.clone())).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -49,6 +49,8 @@ pub struct BrokerConfig {
     pub address: HubAddress,
     /// How the hub knows it, and shows who it is.
     pub tls: Arc<rustls::ClientConfig>,
+    /// The hub's name there. One that is configured by us takes the certificate's name instead.
+    pub user: String,
 }
 
 /// The connection to the broker at a glance.

@@ -4,7 +4,8 @@
 //! somebody has changed since is not overwritten unless that is asked for.
 
 use crate::identity::{
-    Authority, HUB_USER, IdentityError, PRIVATE, PUBLIC, failed, read, write as write_file,
+    Authority, HUB_USER, HUBS_MAX, IdentityError, PRIVATE, PUBLIC, failed, hub_user, read,
+    write as write_file,
 };
 use landfall_wire::limits::PACKET_BYTES_MAX;
 use sha2::{Digest, Sha256};
@@ -199,7 +200,7 @@ max_inflight_messages {INFLIGHT_MESSAGES_MAX}
 }
 
 fn access_list() -> String {
-    format!(
+    let mut text = format!(
         "\
 # Every device its own two topics, and nothing else: %u is the name in its certificate.
 pattern write landfall/1/%u/up
@@ -210,7 +211,20 @@ user {HUB_USER}
 topic read landfall/1/+/up
 topic write landfall/1/+/down
 "
-    )
+    );
+    for number in 2..=HUBS_MAX {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "
+user {}
+topic read landfall/1/+/up
+topic write landfall/1/+/down
+",
+            hub_user(number)
+        );
+    }
+    text
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub(super) struct Seat {
     pub(super) outgoing: mpsc::Sender<Letter>,
     /// When everybody was last called.
     pub(super) called: Option<Instant>,
+    /// Its row, once it is admitted.
+    pub(super) id: i64,
 }
 
 impl Seat {
@@ -68,6 +70,7 @@ impl Seat {
     }
 
     async fn admitted(&mut self, id: i64, mail: &mut mpsc::UnboundedReceiver<Mail>) -> Left {
+        self.id = id;
         let place = self.exchange.registry.enter(&self.device, id, None);
         contact(&self.exchange, id, true).await;
         tracing::info!(device = %self.device, "device heard over the broker");
@@ -139,7 +142,19 @@ impl Seat {
         if self.called.is_some_and(recently) {
             return Ok(());
         }
+        if self.exchange.shared.frames && self.has_another_hub().await? {
+            // The frame is as good here; that hub answers greetings.
+            self.called = Some(Instant::now());
+            return Ok(());
+        }
         self.call().await
+    }
+
+    async fn has_another_hub(&self) -> Result<bool, Left> {
+        let id = self.id;
+        let hub = self.exchange.database.read(move |reader| queries::hub_of(reader, id)).await;
+        let hub = hub.map_err(|error| Left::Halted(error.into()))?;
+        Ok(hub.is_some_and(|hub| *hub != *self.exchange.hub))
     }
 
     async fn call(&mut self) -> Result<(), Left> {

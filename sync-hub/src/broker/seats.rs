@@ -112,6 +112,7 @@ impl Seats {
                 device: device.clone(),
                 outgoing: self.outgoing.clone(),
                 called: self.called,
+                id: 0,
             };
             let name = device.clone();
             self.tasks.spawn(async move { (name, id, seat.sit(mail).await) });

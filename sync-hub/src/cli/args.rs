@@ -122,6 +122,10 @@ pub(super) struct RunArgs {
     /// PEM file of its key.
     #[arg(long, value_name = "FILE", requires_all = ["broker", "broker_certificate"])]
     pub(super) broker_key: Option<PathBuf>,
+    /// Number of this hub, if several share the broker and a PostgreSQL database: each has another
+    /// [default: 1].
+    #[arg(long, value_name = "1..8", value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(super) hub_number: Option<u8>,
     /// Address for the page and the API, loopback only [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR:PORT")]
     pub(super) web: Option<SocketAddr>,

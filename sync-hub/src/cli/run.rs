@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::{Home, out};
 use crate::broker::BrokerConfig;
 use crate::hub::{self, Config, DevicesAt, Met, Ready, now_ms};
-use crate::identity::{Authority, BrokerFiles, HubAddress};
+use crate::identity::{Authority, BrokerFiles, HUBS_MAX, HubAddress, hub_user};
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -40,6 +40,8 @@ struct BrokerTable {
     ca: Option<PathBuf>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+    /// Of several hubs behind the broker.
+    number: Option<u8>,
 }
 
 pub(super) fn run(home: &Home, args: &RunArgs) -> Result<(), Failure> {
@@ -97,7 +99,7 @@ fn devices_at(data: &Path, args: &RunArgs, file: &File) -> Result<DevicesAt, Fai
             certificate: args.broker_certificate.clone(),
             key: args.broker_key.clone(),
         };
-        return broker(data, address.clone(), &files);
+        return broker(data, address.clone(), &files, args.hub_number.unwrap_or(1));
     }
     match (args.listen, file.listen, &file.broker) {
         (None, Some(_), Some(_)) => Err(Failure::usage(
@@ -108,8 +110,9 @@ fn devices_at(data: &Path, args: &RunArgs, file: &File) -> Result<DevicesAt, Fai
             let address = table.address.parse().map_err(|error: String| {
                 Failure::usage(error, "correct `address` in `[broker]` of the configuration file")
             })?;
-            let BrokerTable { ca, certificate, key, .. } = table.clone();
-            broker(data, address, &BrokerFiles { ca, certificate, key })
+            let BrokerTable { ca, certificate, key, number, .. } = table.clone();
+            let number = args.hub_number.or(number).unwrap_or(1);
+            broker(data, address, &BrokerFiles { ca, certificate, key }, number)
         }
         (listen, in_file, _) => {
             Ok(DevicesAt::Endpoint(listen.or(in_file).unwrap_or(LISTEN_DEFAULT)))
@@ -117,15 +120,26 @@ fn devices_at(data: &Path, args: &RunArgs, file: &File) -> Result<DevicesAt, Fai
     }
 }
 
-fn broker(data: &Path, address: HubAddress, files: &BrokerFiles) -> Result<DevicesAt, Failure> {
+fn broker(
+    data: &Path,
+    address: HubAddress,
+    files: &BrokerFiles,
+    number: u8,
+) -> Result<DevicesAt, Failure> {
+    if !(1..=HUBS_MAX).contains(&number) {
+        return Err(Failure::usage(
+            format!("`number` of a hub is 1 to {HUBS_MAX}, not {number}"),
+            "give each hub behind the broker another number",
+        ));
+    }
     if files.certificate.is_some() != files.key.is_some() {
         return Err(Failure::usage(
             "`certificate` and `key` of the broker go together",
             "name both in `[broker]`, or neither for those that the hub issues itself",
         ));
     }
-    let tls = Authority::open(data, now_ms())?.broker_tls(files, now_ms())?;
-    Ok(DevicesAt::Broker(BrokerConfig { address, tls }))
+    let tls = Authority::open(data, now_ms())?.broker_tls(files, number, now_ms())?;
+    Ok(DevicesAt::Broker(BrokerConfig { address, tls, user: hub_user(number) }))
 }
 
 fn ready(ready: Ready) {
@@ -149,7 +163,7 @@ fn read(path: &Path) -> Result<File, Failure> {
             format!("{at}:{line}: {}", error.message()),
             "the file may hold `listen`, `web`, `files_listen` (\"ADDR:PORT\"), `names` (a list), \
              `database` (a URL), `outcomes_days` (a number), and a table \
-             `[broker]` with `address` (\"HOST:PORT\"), `ca`, `certificate`, `key`",
+             `[broker]` with `address` (\"HOST:PORT\"), `ca`, `certificate`, `key`, `number`",
         )
     })
 }

@@ -11,6 +11,10 @@ use landfall_wire::frame::{Hello, Position};
 use landfall_wire::id::{DeviceId, Epoch, Ticket};
 use landfall_wire::record::Record;
 
+/// A hub that showed nothing for this long is taken for dead. Hubs' clocks must agree better than
+/// that; if it is mistaken, its devices greet another hub, and nothing else happens.
+pub const DEAD_AFTER_MS: u64 = 10_000;
+
 /// Longest version text that is kept of a hello, in bytes.
 const VERSION_BYTES_MAX: usize = 64;
 
@@ -25,6 +29,8 @@ pub struct Greet {
     pub now_ms: u64,
     /// Used if the answer stream needs a new epoch.
     pub spare_epoch: Epoch,
+    /// The hub that it greets, and that speaks with it from now on.
+    pub hub: String,
 }
 
 impl Command for Greet {
@@ -35,15 +41,16 @@ impl Command for Greet {
     }
 
     fn apply(&self, tx: &Connection) -> sql::Result<Greeting> {
-        let Greet { device, hello, now_ms, spare_epoch } = self;
+        let Greet { device, hello, now_ms, spare_epoch, hub } = self;
         tx.execute(
-            "UPDATE device SET contact_ms = ?2, version = ?3, clock_offset_ms = ?4,
+            "UPDATE device SET contact_ms = ?2, version = ?3, clock_offset_ms = ?4, hub = ?5,
                  frames_received = frames_received + 1 WHERE id = ?1",
             params![
                 device,
                 number(*now_ms),
                 landfall_wire::record::cut(&hello.version, VERSION_BYTES_MAX),
                 clock_offset_ms(hello.at_ms, *now_ms),
+                hub,
             ],
         )?;
         let mut ledger = SqlLedger::new(tx, *device, *now_ms);
@@ -272,6 +279,8 @@ pub struct Contact {
     pub device: i64,
     /// Whether it is connected.
     pub online: bool,
+    /// To this hub.
+    pub hub: String,
     /// Now, by the hub's clock.
     pub now_ms: u64,
 }
@@ -284,16 +293,70 @@ impl Command for Contact {
     }
 
     fn apply(&self, tx: &Connection) -> sql::Result<()> {
-        let now_ms = number(self.now_ms);
+        let Contact { device, online, hub, now_ms } = self;
+        let now_ms = number(*now_ms);
+        if *online {
+            let sql = "UPDATE device SET contact_ms = ?2, connected_ms = ?2 WHERE id = ?1";
+            return tx.execute(sql, params![device, now_ms]).map(drop);
+        }
+        // It may be with another hub by now.
         tx.execute(
-            "UPDATE device SET contact_ms = ?2, connected_ms = ?3 WHERE id = ?1",
-            params![self.device, now_ms, self.online.then_some(now_ms)],
+            "UPDATE device SET contact_ms = ?2, connected_ms = NULL
+             WHERE id = ?1 AND (hub IS NULL OR hub = ?3)",
+            params![device, now_ms, hub],
         )
         .map(drop)
     }
 }
 
-/// The hub starts: nobody is connected, and this is where it serves.
+/// A hub lives.
+#[derive(Debug)]
+pub struct Beat {
+    /// Which one.
+    pub hub: String,
+    /// Now, by its clock.
+    pub now_ms: u64,
+}
+
+impl Command for Beat {
+    /// Devices whose hub is gone; they have none now.
+    type Done = Vec<DeviceId>;
+
+    fn apply(&self, tx: &Connection) -> sql::Result<Vec<DeviceId>> {
+        let now_ms = number(self.now_ms);
+        tx.execute(
+            "INSERT INTO hub (id, seen_ms) VALUES (?1, ?2)
+             ON CONFLICT (id) DO UPDATE SET seen_ms = excluded.seen_ms",
+            params![self.hub, now_ms],
+        )?;
+        let dead_ms = now_ms.saturating_sub(number(DEAD_AFTER_MS));
+        tx.execute("DELETE FROM hub WHERE seen_ms < ?1", params![dead_ms])?;
+        let names: Vec<String> = tx.rows(
+            "UPDATE device SET hub = NULL, connected_ms = NULL
+             WHERE hub IS NOT NULL AND hub NOT IN (SELECT id FROM hub) RETURNING name",
+            &[],
+            |row| row.get(0),
+        )?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+}
+
+/// A hub stops, and speaks with nobody any more.
+#[derive(Debug)]
+pub struct Leave {
+    /// Which one.
+    pub hub: String,
+}
+
+impl Command for Leave {
+    type Done = ();
+
+    fn apply(&self, tx: &Connection) -> sql::Result<()> {
+        tx.execute("DELETE FROM hub WHERE id = ?1", params![self.hub]).map(drop)
+    }
+}
+
+/// The hub starts: nobody is connected to it, and this is where it serves.
 #[derive(Debug)]
 pub struct Starting {
     /// `HOST:PORT` for devices, the default of `enroll`.
@@ -306,7 +369,13 @@ impl Command for Starting {
     type Done = ();
 
     fn apply(&self, tx: &Connection) -> sql::Result<()> {
-        tx.execute("UPDATE device SET connected_ms = NULL WHERE connected_ms IS NOT NULL", &[])?;
+        // Who is with another hub stays there.
+        tx.execute(
+            "UPDATE device SET connected_ms = NULL, hub = NULL
+             WHERE connected_ms IS NOT NULL
+                 AND (hub IS NULL OR hub NOT IN (SELECT id FROM hub))",
+            &[],
+        )?;
         tx.execute(
             "INSERT INTO meta (key, value) VALUES ('address', ?1)
              ON CONFLICT (key) DO UPDATE SET value = excluded.value",

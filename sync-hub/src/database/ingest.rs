@@ -7,7 +7,7 @@ use landfall_hub_core::ledger::{self, IngestError, Ingested};
 use landfall_wire::frame::Batch;
 
 /// Apply one batch of a device.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ingest {
     /// Row of the device.
     pub device: i64,

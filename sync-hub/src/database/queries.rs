@@ -158,14 +158,14 @@ pub fn admission_by_name(connection: &Connection, device: &DeviceId) -> sql::Res
     })
 }
 
-/// Names of the devices that may be heard.
+/// Names of the devices that may be heard; of all, or of those that no hub speaks with.
 ///
 /// # Errors
 /// Those of the database.
-pub fn valid_devices(connection: &Connection) -> sql::Result<Vec<String>> {
-    connection.rows("SELECT name FROM device WHERE revoked_ms IS NULL ORDER BY name", &[], |row| {
-        row.get(0)
-    })
+pub fn valid_devices(connection: &Connection, only_without_hub: bool) -> sql::Result<Vec<String>> {
+    let more = if only_without_hub { "AND hub IS NULL" } else { "" };
+    let sql = format!("SELECT name FROM device WHERE revoked_ms IS NULL {more} ORDER BY name");
+    connection.rows(&sql, &[], |row| row.get(0))
 }
 
 /// Ends of the answer streams that have something undelivered.
@@ -184,6 +184,26 @@ pub fn answers_waiting(connection: &Connection) -> sql::Result<Vec<(i64, Positio
             Ok((row.get(0)?, Position { stream: StreamId::Answer, epoch, next }))
         },
     )
+}
+
+/// What the device has of its answer stream.
+///
+/// # Errors
+/// Those of the database.
+pub fn answers_mark(connection: &Connection, device: i64) -> sql::Result<Position> {
+    let sql = "SELECT answers_epoch, answers_mark FROM device WHERE id = ?1";
+    connection.row(sql, params![device], |row| {
+        let epoch = Epoch(row.get::<i64>(0)?.cast_unsigned());
+        Ok(Position { stream: StreamId::Answer, epoch, next: unsigned(row.get(1)?) })
+    })
+}
+
+/// The hub that speaks with a device.
+///
+/// # Errors
+/// Those of the database.
+pub fn hub_of(connection: &Connection, device: i64) -> sql::Result<Option<String>> {
+    connection.row("SELECT hub FROM device WHERE id = ?1", params![device], |row| row.get(0))
 }
 
 /// Encoded records of the answer stream from `fetch.first` on, at least one if there is one.

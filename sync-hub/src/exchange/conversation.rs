@@ -4,9 +4,9 @@ use super::pending::{Charged, Done, Fetching, Pending, Work, cost_bytes, first_d
 use super::{Close, Exchange, Place, limits};
 use crate::database::commands::{Deliver, Greet, Offer, Problem, ProblemKind};
 use crate::database::ingest::Ingest;
-use crate::database::{Database, DbError, queries};
+use crate::database::{Database, DbError, Reply, queries};
 use crate::hub::now_ms;
-use landfall_hub_core::ledger::Ingested;
+use landfall_hub_core::ledger::{IngestError, Ingested};
 use landfall_hub_core::session::{Effects, Fetch, Input as Happened, Persist, Session};
 use landfall_wire::coding::Primer;
 use landfall_wire::frame::{Frame, Position, Received};
@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 /// Why a conversation cannot go on.
@@ -163,10 +164,24 @@ impl Conversation {
                 self.effects(effects, None).await
             }
             News::Due => {
+                let mut payloads = Vec::new();
+                if self.exchange.shared.frames {
+                    let elsewhere = self.acknowledged_elsewhere().await?;
+                    let effects = self.step(elsewhere);
+                    payloads = self.effects(effects, None).await?.payloads;
+                }
                 let effects = self.step(Happened::Tick);
-                self.effects(effects, None).await
+                payloads.extend(self.effects(effects, None).await?.payloads);
+                Ok(Said { payloads, receipt: None })
             }
         }
+    }
+
+    /// Nothing was acknowledged to this hub for long; perhaps it was to another.
+    async fn acknowledged_elsewhere(&self) -> Result<Happened, DbError> {
+        let device = self.device;
+        let mark = self.exchange.database.read(move |it| queries::answers_mark(it, device)).await?;
+        Ok(Happened::Frame(Frame::Ack(mark)))
     }
 
     /// Takes a payload of the device; `receipt` comes back once it is committed.
@@ -240,7 +255,8 @@ impl Conversation {
         Ok(match persist {
             Persist::Greet(hello) => {
                 let spare_epoch = Epoch(getrandom::u64().map_err(|_| DbError::Closed)?);
-                let greet = Greet { device, hello, now_ms, spare_epoch };
+                let hub = self.exchange.hub.to_string();
+                let greet = Greet { device, hello, now_ms, spare_epoch, hub };
                 Work::Greet(database.submit(greet).await?)
             }
             Persist::Ingest(batch) => {
@@ -249,6 +265,9 @@ impl Conversation {
                     .await
                     .map_err(|_| DbError::Closed)?;
                 let ingest = Ingest { device, batch, now_ms };
+                if self.exchange.shared.frames {
+                    return Ok(Work::Ingest(patient(database.clone(), ingest, share)));
+                }
                 Work::Ingest(database.submit(Charged { ingest, _share: share }).await?)
             }
             Persist::Offer(position) => {
@@ -263,8 +282,8 @@ impl Conversation {
     /// Second half: what goes out now.
     fn say(&mut self, effects: &Effects) -> Result<Said, Halt> {
         if let Some(fetch) = effects.fetch {
-            self.fetching =
-                Some(tokio::spawn(fetched(self.exchange.database.clone(), self.device, fetch)));
+            let exchange = Arc::clone(&self.exchange);
+            self.fetching = Some(tokio::spawn(fetched(exchange, self.device, fetch)));
         }
         let payloads = effects.send.iter().map(|frame| frame.encode_for(self.primer));
         let payloads = payloads.collect::<Result<_, _>>();
@@ -308,9 +327,49 @@ impl Conversation {
     }
 }
 
-async fn fetched(database: Database, device: i64, fetch: Fetch) -> Result<Happened, DbError> {
-    let records = database.read(move |reader| queries::answers(reader, device, fetch)).await?;
-    Ok(Happened::Fetched { epoch: fetch.epoch, first: fetch.first, records })
+async fn fetched(exchange: Arc<Exchange>, device: i64, fetch: Fetch) -> Result<Happened, DbError> {
+    let (hub, is_shared) = (Arc::clone(&exchange.hub), exchange.shared.frames);
+    let read = exchange.database.read(move |reader| {
+        // The one that it greeted last sends, no other.
+        if is_shared && queries::hub_of(reader, device)?.as_deref() != Some(&*hub) {
+            return Ok(None);
+        }
+        queries::answers(reader, device, fetch).map(Some)
+    });
+    Ok(match read.await? {
+        Some(records) => Happened::Fetched { epoch: fetch.epoch, first: fetch.first, records },
+        None => Happened::Yielded,
+    })
+}
+
+/// How often, and how far apart, a batch is tried that is ahead of the mark: another hub has the
+/// one before it and is about to commit it. Later than that the device sends again.
+const EARLY_TRIES_MAX: u32 = 20;
+/// See [`EARLY_TRIES_MAX`].
+const EARLY_REST: Duration = Duration::from_millis(25);
+
+/// Applies a batch that may have overtaken the one before it.
+fn patient(
+    database: Database,
+    ingest: Ingest,
+    share: OwnedSemaphorePermit,
+) -> Reply<Result<Ingested, IngestError>> {
+    let (sender, reply) = oneshot::channel();
+    tokio::spawn(async move {
+        let _share = share;
+        let mut outcome = database.write(ingest.clone()).await;
+        for _ in 1..EARLY_TRIES_MAX {
+            let Ok(Ok(done)) = &outcome else { break };
+            if ingest.batch.records.is_empty() || ingest.batch.first <= done.position.next {
+                break;
+            }
+            tokio::time::sleep(EARLY_REST).await;
+            outcome = database.write(ingest.clone()).await;
+        }
+        // The conversation may be over.
+        let _ = sender.send(outcome);
+    });
+    reply
 }
 
 async fn sleep_until(at: Option<Instant>) {

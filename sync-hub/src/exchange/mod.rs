@@ -2,6 +2,7 @@
 //!
 //! * `conversation`: one device's session with its commits; frames in, frames out.
 //! * `pending`: what waits for its commit.
+//! * `peers`: other hubs on the same database.
 //! * `registry`: who is here, and what each is told by others.
 //!
 //! [`crate::endpoint`] and [`crate::broker`] carry the bytes. What both must hold, is held here:
@@ -9,6 +10,7 @@
 
 mod conversation;
 pub mod limits;
+pub(crate) mod peers;
 mod pending;
 mod registry;
 
@@ -66,6 +68,15 @@ pub(crate) fn add(counter: &AtomicU64, more: usize) {
     counter.fetch_add(more as u64, Ordering::Relaxed);
 }
 
+/// What other hubs may have in common with this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shared {
+    /// The database.
+    pub(crate) database: bool,
+    /// And the broker's subscription: each gets some of a device's frames.
+    pub(crate) frames: bool,
+}
+
 /// What all conversations share.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -76,17 +87,25 @@ pub(crate) struct Exchange {
     pending_bytes: Arc<Semaphore>,
     /// Looks for answers and revocations at once.
     pub(crate) wake: Arc<Notify>,
+    /// Names this hub among those that share the database, until it ends.
+    pub(crate) hub: Arc<str>,
+    pub(crate) shared: Shared,
+    /// Devices that another hub left behind.
+    pub(crate) orphans: peers::Orphans,
     started: Instant,
 }
 
 impl Exchange {
-    pub(crate) fn new(database: Database) -> Arc<Exchange> {
+    pub(crate) fn new(database: Database, hub: &str, shared: Shared) -> Arc<Exchange> {
         Arc::new(Exchange {
             database,
             registry: Arc::default(),
             counters: Arc::default(),
             pending_bytes: Arc::new(Semaphore::new(limits::PENDING_BYTES_MAX)),
             wake: Arc::default(),
+            hub: hub.into(),
+            shared,
+            orphans: peers::Orphans::default(),
             started: Instant::now(),
         })
     }
@@ -149,7 +168,8 @@ fn look(connection: &Connection, registry: &Registry, seen: &mut Option<i64>) ->
 /// Notes whether a device is here.
 pub(crate) async fn contact(exchange: &Exchange, device: i64, online: bool) {
     let now_ms = crate::hub::now_ms();
-    let contact = crate::database::commands::Contact { device, online, now_ms };
+    let hub = exchange.hub.to_string();
+    let contact = crate::database::commands::Contact { device, online, hub, now_ms };
     // It fails only while the hub stops.
     let _ = exchange.database.submit(contact).await;
 }

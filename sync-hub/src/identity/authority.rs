@@ -29,6 +29,14 @@ const SERVER_DAYS: u32 = 1825;
 /// device's name has no dot.
 pub const HUB_USER: &str = "landfall.hub";
 
+/// Hubs behind one broker: more than one database takes.
+pub const HUBS_MAX: u8 = 8;
+
+/// The same of the hub of a number: a broker takes a name once.
+pub fn hub_user(number: u8) -> String {
+    if number <= 1 { HUB_USER.to_owned() } else { format!("{HUB_USER}-{number}") }
+}
+
 /// A certificate of a server with less left than this is renewed at the next start.
 const SERVER_DAYS_LEFT_MIN: u32 = 365;
 
@@ -98,6 +106,12 @@ impl Role {
             Role::Client => ExtendedKeyUsagePurpose::ClientAuth,
         }
     }
+}
+
+/// Name of the files of the hub's certificate as a client.
+pub(super) fn client_stem(number: u8) -> String {
+    let stem = Role::Client.stem();
+    if number <= 1 { stem.to_owned() } else { format!("{stem}-{number}") }
 }
 
 /// A certificate for a device.
@@ -181,12 +195,13 @@ impl Authority {
         self.vouch(Role::Broker, hosts, now_ms)
     }
 
-    /// The hub's own certificate as a client of a broker, issued anew if it ends soon.
+    /// The certificate of the hub of a number as a client of a broker, issued anew if it ends soon.
     ///
     /// # Errors
     /// [`IdentityError`] if files cannot be read or written.
-    pub fn broker_client(&self, now_ms: u64) -> Result<Pem, IdentityError> {
-        self.vouch(Role::Client, &[], now_ms)
+    pub fn broker_client(&self, number: u8, now_ms: u64) -> Result<Pem, IdentityError> {
+        let stem = client_stem(number);
+        self.vouch_as(Role::Client, (&stem, &hub_user(number)), &[], now_ms)
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -194,10 +209,18 @@ impl Authority {
     }
 
     fn vouch(&self, role: Role, hosts: &[String], now_ms: u64) -> Result<Pem, IdentityError> {
-        let (key_path, path) = (
-            self.path(&format!("{}.key", role.stem())),
-            self.path(&format!("{}.pem", role.stem())),
-        );
+        self.vouch_as(role, (role.stem(), role.common_name()), hosts, now_ms)
+    }
+
+    fn vouch_as(
+        &self,
+        role: Role,
+        (stem, common_name): (&str, &str),
+        hosts: &[String],
+        now_ms: u64,
+    ) -> Result<Pem, IdentityError> {
+        let (key_path, path) =
+            (self.path(&format!("{stem}.key")), self.path(&format!("{stem}.pem")));
         let authority = certificate(&self.dir.join("ca.pem"), &self.certificate_pem)?;
         if let (Some(key), Some(pem)) = (read(&key_path)?, read(&path)?)
             && let Ok(certificate) = certificate(&path, &pem)
@@ -207,13 +230,13 @@ impl Authority {
             return Ok(Pem { certificate: pem, key });
         }
         let mut params = CertificateParams::new(hosts)?;
-        params.distinguished_name.push(DnType::CommonName, role.common_name());
+        params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![role.usage()];
         let issued = self.issue(params, SERVER_DAYS, now_ms)?;
         // The certificate last: without it, all is made again.
         write(&key_path, &issued.key_pem, PRIVATE)?;
         write(&path, &issued.certificate_pem, PUBLIC)?;
-        tracing::info!(role = role.stem(), hosts = hosts.join(","), "issued a certificate");
+        tracing::info!(role = stem, hosts = hosts.join(","), "issued a certificate");
         Ok(Pem { certificate: issued.certificate_pem, key: issued.key_pem })
     }
 
@@ -441,8 +464,8 @@ mod tests {
         assert!(authority.server_names("mqtt.example.org").unwrap());
         let again = authority.broker(&hosts(&["mqtt.example.org"]), NOW_MS + 1).unwrap();
         assert_eq!(again.certificate, broker.certificate, "kept");
-        let client = authority.broker_client(NOW_MS).unwrap();
-        assert_eq!(authority.broker_client(NOW_MS).unwrap().key, client.key, "kept");
+        let client = authority.broker_client(1, NOW_MS).unwrap();
+        assert_eq!(authority.broker_client(1, NOW_MS).unwrap().key, client.key, "kept");
         let der = CertificateDer::from_pem_slice(client.certificate.as_bytes()).unwrap();
         assert!(peer(&der).is_err(), "the hub is no device");
         assert!(HUB_USER.parse::<DeviceId>().is_err(), "and no device can take its name");

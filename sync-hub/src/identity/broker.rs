@@ -1,5 +1,6 @@
 //! TLS of the hub as a client of a broker.
 
+use super::authority::client_stem;
 use super::files::{failed, read};
 use super::{Authority, IdentityError};
 use rustls::{ClientConfig, RootCertStore};
@@ -20,13 +21,14 @@ pub struct BrokerFiles {
 }
 
 impl Authority {
-    /// How the hub knows a broker, and shows who it is.
+    /// How the hub of a number knows a broker, and shows who it is.
     ///
     /// # Errors
     /// [`IdentityError`] if a file is missing or is not what it should be.
     pub fn broker_tls(
         &self,
         files: &BrokerFiles,
+        number: u8,
         now_ms: u64,
     ) -> Result<Arc<ClientConfig>, IdentityError> {
         let (ca_path, ca) = match &files.ca {
@@ -40,8 +42,9 @@ impl Authority {
         let (path, certificate, key_path, key) = match (&files.certificate, &files.key) {
             (Some(path), Some(key)) => (path.clone(), there(path)?, key.clone(), there(key)?),
             _ => {
-                let pem = self.broker_client(now_ms)?;
-                let paths = (self.path("broker-client.pem"), self.path("broker-client.key"));
+                let pem = self.broker_client(number, now_ms)?;
+                let stem = client_stem(number);
+                let paths = (self.path(&format!("{stem}.pem")), self.path(&format!("{stem}.key")));
                 (paths.0, pem.certificate, paths.1, pem.key)
             }
         };

@@ -13,7 +13,7 @@ mod broker;
 mod enroll;
 mod files;
 
-pub use authority::{Authority, HUB_USER, Peer, Pem, ServerIdentity, peer};
+pub use authority::{Authority, HUB_USER, HUBS_MAX, Peer, Pem, ServerIdentity, hub_user, peer};
 pub use broker::BrokerFiles;
 pub use enroll::{BUNDLE_FILES, EnrollError, Enrolled, HubAddress, Request, enroll};
 pub(crate) use files::{PRIVATE, PUBLIC, failed, read, write};

@@ -14,6 +14,7 @@ use rumqttc::{
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,11 @@ pub(crate) struct Device {
 impl Device {
     /// Starts a connection with the identity in a directory; nothing has happened yet.
     pub(crate) fn with_identity(hub: &Hub, name: &str, config: rustls::ClientConfig) -> Device {
-        let mut options = MqttOptions::new(name, "127.0.0.1", hub.mqtt().port());
+        Device::at(hub.mqtt(), name, config)
+    }
+
+    fn at(address: SocketAddr, name: &str, config: rustls::ClientConfig) -> Device {
+        let mut options = MqttOptions::new(name, "127.0.0.1", address.port());
         options.set_transport(Transport::Tls(TlsConfiguration::Rustls(Arc::new(config))));
         options.set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
         options.set_keep_alive(Duration::from_secs(60));
@@ -65,7 +70,16 @@ impl Device {
 
     /// Connects and subscribes.
     pub(crate) async fn connect(hub: &Hub, name: &str) -> Device {
-        let mut device = Device::with_identity(hub, name, tls(&hub.identity(name), true));
+        Device::through(hub.mqtt(), name, tls(&hub.identity(name), true)).await
+    }
+
+    /// The same at the hub or its broker.
+    pub(crate) async fn through(
+        address: SocketAddr,
+        name: &str,
+        config: rustls::ClientConfig,
+    ) -> Device {
+        let mut device = Device::at(address, name, config);
         device.client.subscribe(device.topic("down"), QoS::AtLeastOnce).await.unwrap();
         loop {
             if let Packet::SubAck(_) = device.packet().await.expect("the hub lets it in") {
@@ -118,6 +132,19 @@ impl Device {
         let packet = timeout(DEADLINE, next).await.expect("a packet or an end in time")?;
         self.pubacks += usize::from(matches!(packet, Packet::PubAck(_)));
         Ok(packet)
+    }
+
+    /// The next frame from the hub, if one comes in time.
+    pub(crate) async fn frame_within(&mut self, within: Duration) -> Option<Frame> {
+        let next = async {
+            loop {
+                if let Event::Incoming(Packet::Publish(publish)) = self.events.poll().await.unwrap()
+                {
+                    return Frame::decode(&publish.payload).unwrap();
+                }
+            }
+        };
+        timeout(within, next).await.ok()
     }
 
     /// The next frame from the hub.

@@ -12,6 +12,7 @@ const POSTGRES: bool = false;
 mod answers;
 mod audit;
 mod client;
+mod hubs;
 mod identity;
 mod ingest;
 mod process;

@@ -38,6 +38,23 @@ impl Hub {
         Hub { dir: tempfile::tempdir().unwrap(), server, process: None }
     }
 
+    /// Another hub of the same authority on the same database, not running.
+    pub(crate) fn beside(other: &Hub) -> Hub {
+        let hub =
+            Hub { dir: tempfile::tempdir().unwrap(), server: other.server.clone(), process: None };
+        std::fs::create_dir(hub.data()).unwrap();
+        for name in ["ca.pem", "ca.key"] {
+            std::fs::copy(other.data().join(name), hub.data().join(name)).unwrap();
+        }
+        hub
+    }
+
+    /// Starts it as the hub of a number behind a broker.
+    pub(crate) fn start_behind(&mut self, broker: SocketAddr, number: u8) {
+        let (broker, number) = (broker.to_string(), number.to_string());
+        self.start_with(&["--broker", &broker, "--hub-number", &number]);
+    }
+
     /// A new hub, running, with these devices enrolled.
     pub(crate) fn with_devices(names: &[&str]) -> Hub {
         let mut hub = Hub::new();
@@ -67,10 +84,14 @@ impl Hub {
     }
 
     pub(crate) fn start(&mut self) {
+        self.start_with(&["--listen", "127.0.0.1:0"]);
+    }
+
+    fn start_with(&mut self, devices: &[&str]) {
         assert!(self.process.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
         let mut child = self
-            .command(&["run", "--listen", "127.0.0.1:0", "--web", "127.0.0.1:0"])
+            .command(&[&["run", "--web", "127.0.0.1:0"][..], devices].concat())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -83,7 +104,8 @@ impl Hub {
                 .and_then(|text| text.parse().ok())
                 .unwrap_or_else(|| panic!("no {key} in ready line {line:?}; log:\n{}", self.log()))
         };
-        let (mqtt, web) = (address("mqtt="), address("web="));
+        let mqtt = if line.contains(" broker=") { "broker=" } else { "mqtt=" };
+        let (mqtt, web) = (address(mqtt), address("web="));
         self.process = Some(Running { child, mqtt, web });
     }
 
