@@ -5,8 +5,9 @@
 //! * [`http`], [`spool`], [`cli`]: the three intakes; [`input`] and [`bulk`] are what the last
 //!   two share.
 //! * [`store`]: durable streams with cursors; [`queue`] shows what they hold.
-//! * [`sync`]: the link to the hub.
 //! * [`release`]: model packages that the hub rolls out.
+//! * [`link`]: the ways to the hub, and what of them may be used; [`sync`]: the connection to it.
+//! * [`reporting`]: which outcomes travel, as the hub asks, and sketches of the others.
 //! * [`service`]: starts and stops them in order.
 //!
 //! Decisions themselves live in `landfall-agent-core`; this crate acts on them.
@@ -16,10 +17,12 @@ pub mod cli;
 pub mod config;
 pub mod http;
 pub mod input;
+pub mod link;
 pub mod metrics;
 pub mod pipeline;
 pub mod queue;
 pub mod release;
+pub mod reporting;
 pub mod service;
 pub mod spool;
 mod stamp;

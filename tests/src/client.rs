@@ -75,6 +75,26 @@ impl Client {
         self.post_bytes(path, body.to_string().as_bytes())
     }
 
+    /// Puts JSON at `path`.
+    ///
+    /// # Errors
+    /// When no reply came.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Response> {
+        let url = format!("{}{path}", self.base);
+        let request = self.agent.put(&url).header("content-type", "application/json");
+        read(request.send(body.to_string().as_bytes()).with_context(|| format!("PUT {url}"))?)
+    }
+
+    /// What is at `path`, as text.
+    ///
+    /// # Errors
+    /// When no reply came.
+    pub fn text(&self, path: &str) -> Result<String> {
+        let url = format!("{}{path}", self.base);
+        let mut response = self.agent.get(&url).call().with_context(|| format!("GET {url}"))?;
+        response.body_mut().read_to_string().context("the reply broke off")
+    }
+
     /// Sends bytes to `path` as if they were JSON.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ pub mod input;
 pub mod link;
 pub mod load;
 pub mod moments;
+pub mod month;
 pub mod mosquitto;
 pub mod node;
 pub mod results;

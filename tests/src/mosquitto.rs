@@ -4,7 +4,7 @@ use crate::wait;
 use anyhow::{Context, Result, bail};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -45,12 +45,24 @@ impl Mosquitto {
     /// # Errors
     /// When it is not installed or does not listen.
     pub fn start(dir: &Path, configure: impl Fn(SocketAddr) -> Result<()>) -> Result<Mosquitto> {
+        Mosquitto::start_at(dir, IpAddr::from([127, 0, 0, 1]), configure)
+    }
+
+    /// The same at this address of the machine.
+    ///
+    /// # Errors
+    /// When it is not installed or does not listen.
+    pub fn start_at(
+        dir: &Path,
+        ip: IpAddr,
+        configure: impl Fn(SocketAddr) -> Result<()>,
+    ) -> Result<Mosquitto> {
         if !Mosquitto::is_installed() {
             bail!("mosquitto is not installed (apt-get install mosquitto)");
         }
         let mut last = None;
         for _ in 0..TRIES {
-            let address = free_address().context("no free port for a broker")?;
+            let address = free_address(ip).context("no free port for a broker")?;
             configure(address)?;
             let mut broker = Mosquitto { dir: dir.to_owned(), address, keeper: None };
             match broker.restart() {
@@ -131,13 +143,13 @@ impl Drop for Mosquitto {
     }
 }
 
-fn free_address() -> Option<SocketAddr> {
+fn free_address(ip: IpAddr) -> Option<SocketAddr> {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let random = RandomState::new().build_hasher().finish();
     let width = u64::from(PORTS.end - PORTS.start);
     (0..width)
         .filter_map(|step| u16::try_from(random.wrapping_add(step) % width).ok())
-        .map(|offset| SocketAddr::from(([127, 0, 0, 1], PORTS.start + offset)))
+        .map(|offset| SocketAddr::from((ip, PORTS.start + offset)))
         .find(|address| TcpListener::bind(address).is_ok())
 }
 

@@ -236,6 +236,8 @@ pub struct Device {
     pub address: Address,
     /// The disk under its agent from the next start on, where it is not the real one.
     pub disk: Option<Orders>,
+    /// Variables of its agent's environment, from the next start on.
+    pub env: Vec<(OsString, OsString)>,
     executable: PathBuf,
     dir: PathBuf,
     node: Option<Node>,
@@ -258,6 +260,7 @@ impl Device {
             link,
             address: Address(Arc::new(Mutex::new(SocketAddr::from(([127, 0, 0, 1], 0))))),
             disk: None,
+            env: Vec::new(),
             executable: hub.executable.clone(),
             dir: dir.to_owned(),
             node: None,
@@ -283,6 +286,7 @@ impl Device {
     pub fn start(&mut self) -> Result<()> {
         drop(self.node.take());
         let mut spec = self.spec(&["run"]);
+        spec.env.clone_from(&self.env);
         if let Some(disk) = &self.disk {
             disk.give(&mut spec)?;
         }

@@ -6,7 +6,7 @@
     reason = "a test fails by panicking, and says what it skips"
 )]
 
-use landfall_tests::bench::{catchup, ingest, store};
+use landfall_tests::bench::{catchup, ingest, store, wire};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -52,4 +52,22 @@ fn a_backlog_arrives_whole_over_a_slow_line_that_loses_packets() {
     assert!(caught.packets.0 > 0 && caught.frame_bytes > 0, "{caught:?}");
     assert!(caught.up_bytes > caught.frame_bytes, "headers are counted: {caught:?}");
     assert!(caught.ratio() >= 0.95, "faster than the line: {caught:?}");
+}
+
+#[test]
+fn a_device_that_comes_back_resumes_its_session() {
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        println!("SKIPPED: network namespaces need root");
+        return;
+    }
+    let pace = wire::Pace { delay_ms: 60, keep_alives: 1 };
+    let plan = wire::Plan { orders: None, outcomes: 0, pace };
+    let costs = wire::run(Path::new(EXECUTABLE), &plan, &quiet).unwrap().costs;
+    let both = |what: &str| {
+        let cost = costs.iter().find(|cost| cost.what.contains(what)).unwrap();
+        cost.up_bytes + cost.down_bytes
+    };
+    let (first, again) = (both("the first"), both("a second time"));
+    assert!(again * 2 < first && again < 3_000, "no certificates again: {costs:?}");
+    assert!(both("hub is down") < 1_000, "{costs:?}");
 }

@@ -10,12 +10,13 @@
 //! * [`pattern`], [`words`]: what rules and guard look for.
 //! * [`judgement`]: what was decided, with positions instead of text.
 //! * [`redact`]: what may leave the device, masked.
-//! * [`reply`]: what the caller gets.
+//! * [`reply`]: what the caller gets; [`report`]: which outcomes travel, and sketches of the others.
 //! * [`task`]: one task's whole path; [`replay`]: whether it comes out again as it did.
 //!
 //! What must not be lost is kept by [`store`]: streams of records, tickets and replies on any
-//! [`store::Medium`]; [`verify`] says whether it is whole. The link to the hub is [`session`], a
-//! state machine for one connection. Which model packages run is decided in [`release`].
+//! [`store::Medium`]; [`verify`] says whether it is whole. [`link`] says which way to the hub may be
+//! used, when and how much of it, and [`session`] is a state machine for one connection.
+//! Which model packages run is decided in [`release`].
 //!
 //! Invariants: no text makes it panic, and its work is linear in the text; the same request,
 //! model view and draw give the same judgement; nothing of a text that the guard refused, and
@@ -27,11 +28,13 @@
 mod decide;
 pub mod guard;
 pub mod judgement;
+pub mod link;
 pub mod pattern;
 pub mod redact;
 pub mod release;
 pub mod replay;
 pub mod reply;
+pub mod report;
 pub mod request;
 pub mod rules;
 pub mod session;

@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+use crate::http::LinkState;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,6 +47,12 @@ pub(super) enum Command {
     /// Show the running agent: tasks, times, store, link
     #[command(after_help = EXIT_CODES)]
     Status(StatusArgs),
+    /// Show which link to the hub is used and what is left of it, or say what the agent cannot see
+    ///
+    /// `link up port-wifi --for 2h` has this link used; `link down satellite` keeps it from being
+    /// used; `link auto` goes back to what is found.
+    #[command(after_help = EXIT_CODES)]
+    Link(LinkArgs),
     /// Show where an escalation stands, and its answer
     #[command(after_help = EXIT_CODES)]
     Ticket(TicketArgs),
@@ -87,6 +94,35 @@ pub(super) enum QueueCommand {
     /// it says. SHA-256 of `before` and `raw`, as bytes, is `after`.
     #[command(after_help = EXIT_CODES)]
     Export(QueueExportArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LinkArgs {
+    /// What the site knows better: up, down or auto
+    #[arg(value_parser = link_state)]
+    pub(super) state: Option<LinkState>,
+    /// The link that it is about [default: all]
+    pub(super) name: Option<String>,
+    /// How long that holds, such as 2h [default: until it is taken back, or the agent stops]
+    #[arg(long = "for", value_name = "DURATION", requires = "state", conflicts_with = "until")]
+    pub(super) how_long: Option<String>,
+    /// Until when, such as 2026-11-21T04:00:00Z
+    #[arg(long, value_name = "TIME", requires = "state")]
+    pub(super) until: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) common: RunArgs,
+}
+
+fn link_state(text: &str) -> Result<LinkState, String> {
+    match text {
+        "up" => Ok(LinkState::Up),
+        "down" => Ok(LinkState::Down),
+        "auto" => Ok(LinkState::Auto),
+        other => Err(format!("'{other}' is none of up, down and auto")),
+    }
 }
 
 #[derive(Debug, ClapArgs)]

@@ -2,7 +2,8 @@
 
 use super::failure::{FAILED, Failure, USAGE};
 use crate::bulk::LineResult;
-use crate::http::{ErrorEnvelope, ItemBody, ReplyBody, StatusBody, TicketBody, WAIT_MAX};
+use crate::http::{ErrorEnvelope, ItemBody, LinkWord, ReplyBody, StatusBody, TicketBody, WAIT_MAX};
+use crate::link::UplinkReport;
 use crate::queue::{Ask, OutcomePage, Page, Summary};
 use crate::store::OutcomeId;
 use serde::de::DeserializeOwned;
@@ -68,6 +69,14 @@ impl Client {
 
     pub(super) fn status(&self) -> Result<StatusBody, Failure> {
         read(self.agent.get(self.url("/v1/status")).call().map_err(unreachable)?)
+    }
+
+    pub(super) fn link(&self) -> Result<UplinkReport, Failure> {
+        read(self.agent.get(self.url("/v1/link")).call().map_err(unreachable)?)
+    }
+
+    pub(super) fn put_link(&self, word: &LinkWord) -> Result<UplinkReport, Failure> {
+        read(self.agent.put(self.url("/v1/link")).send_json(word).map_err(unreachable)?)
     }
 
     pub(super) fn queue(&self) -> Result<Summary, Failure> {

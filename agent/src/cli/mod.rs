@@ -11,6 +11,7 @@ mod check;
 mod client;
 mod desk;
 mod failure;
+mod link;
 mod output;
 mod queue;
 mod replay;
@@ -65,6 +66,7 @@ fn execute(command: &Command) -> Result<Done, Failure> {
         Command::Ask(args) => ask::ask(args),
         Command::Batch(args) => batch::batch(args),
         Command::Status(args) => status::status(args),
+        Command::Link(args) => link::link(args),
         Command::Ticket(args) => ask::ticket(args),
         Command::Queue { command } => match command {
             QueueCommand::List(args) => queue::list(args),

@@ -137,6 +137,7 @@ fn sentence(record: &Record) -> String {
         Record::Refusal(Refusal { stream, epoch, seq, reason }) => {
             format!("{} {epoch}-{seq} was refused by the hub: {reason}", stream.name())
         }
+        Record::Withheld(why) => format!("an outcome that stays here: {why:?}"),
         Record::Directive(directive) => {
             format!("directive {} '{}'", directive.kind(), directive.key().1)
         }
@@ -156,6 +157,14 @@ fn event_sentence(event: &Event) -> String {
         Event::Unrecorded { from_ms, until_ms, decisions } => {
             let (from, until) = (shown_time(*from_ms), shown_time(*until_ms));
             format!("{decisions} decisions were not recorded, {from} to {until}")
+        }
+        Event::Sketch(sketch) => {
+            let (from, until) = (shown_time(sketch.from_ms), shown_time(sketch.until_ms));
+            format!("sketch of {} {}, {from} to {until}", sketch.sketch.outcomes, sketch.task)
+        }
+        Event::Link(report) => {
+            let (at, link) = (shown_time(report.at_ms), &report.link);
+            format!("{at}  link {link}: {} bytes of the day spent", report.spent_bytes)
         }
         Event::Release(report) => {
             let (at, package) = (shown_time(report.at_ms), &report.package);

@@ -52,7 +52,14 @@ fn render(status: &StatusBody) -> String {
         let _ = writeln!(out, "{line}");
     }
     let link = status.link.as_ref().map_or_else(|| "none; records are queued".into(), link_line);
-    let _ = writeln!(out, "link {link}");
+    let _ = writeln!(out, "hub {link}");
+    if let Some(uplink) = &status.uplink {
+        out.push_str(&super::link::render(uplink));
+    }
+    for (task, mode) in status.reporting.iter().filter(|(_, mode)| *mode != "full") {
+        let task = if task == "*" { "all other tasks" } else { task };
+        let _ = writeln!(out, "the hub asks for outcomes of {task}: {mode}");
+    }
     for (package, release) in &status.releases {
         let _ = writeln!(out, "release of {package}: {}", release_line(release));
     }

@@ -7,6 +7,7 @@
 //! Checked in two steps: [`Config::load`] needs only the file and what it points to;
 //! [`Config::policies`] joins the tasks with the models, and finds what does not fit them.
 
+mod link;
 mod problem;
 mod releases;
 mod section;
@@ -22,6 +23,7 @@ use crate::stamp::short_digest;
 use crate::store::StoreConfig;
 use landfall_agent_core::task::{ModelFacts, TaskPolicy, TaskSettings};
 use landfall_wire::id::ShortDigest;
+pub use link::{Link, Sign};
 use problem::Report;
 pub use problem::{ConfigError, Problem};
 use section::Section;
@@ -43,6 +45,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The hub; without it the agent only queues.
     pub hub: Option<Hub>,
+    /// The links to it; none: there is one without limits.
+    pub links: Vec<Link>,
     /// The HTTP intake.
     pub http: Option<Http>,
     /// The spool intake.
@@ -291,6 +295,7 @@ fn parse(path: &Path, text: &str, files: site::Files) -> Result<Config, ConfigEr
         file: path.to_owned(),
         data_dir: site.data_dir,
         hub: site.hub,
+        links: site.links,
         http: site.http,
         spool: site.spool,
         store: site.store,

@@ -1,5 +1,6 @@
-//! Everything but the tasks: directories, hub, intakes, store, models, redaction.
+//! Everything but the tasks: directories, hub, links, intakes, store, models, redaction.
 
+use super::link::{self, Link};
 use super::section::{At, Section};
 use super::{Http, Hub, Models, RedactModel, Spool, WhenUnrecordable};
 use super::{releases, suggest, units};
@@ -35,6 +36,7 @@ pub(super) enum Files {
 pub(super) struct Site {
     pub(super) data_dir: PathBuf,
     pub(super) hub: Option<Hub>,
+    pub(super) links: Vec<Link>,
     pub(super) http: Option<Http>,
     pub(super) spool: Option<Spool>,
     pub(super) store: StoreConfig,
@@ -61,6 +63,7 @@ pub(super) fn read(top: &mut Section<'_>, files: Files) -> Site {
     Site {
         data_dir: data_dir.map(|dir| dir.value).unwrap_or_default(),
         hub: top.section("hub").and_then(|section| hub(section, checks)),
+        links: link::read(top, &KEEP_ALIVE_RANGE),
         http: top.section("http").and_then(http),
         spool: top.section("spool").and_then(|section| spool(section, checks)),
         store,

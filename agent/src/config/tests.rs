@@ -447,3 +447,55 @@ fn the_model_that_masks_is_on_where_there_is_one_unless_the_file_says_otherwise(
     let floor = load("[redact]\nmodel_floor = 20\n").unwrap_err().to_string();
     assert!(floor.contains("'redact.model_floor' is 20, outside 0 to 1"), "{floor}");
 }
+
+#[test]
+fn links_as_they_are_written() {
+    let text = "data_dir = 'd'\n[[link]]\nname = 'satellite'\nclass = 5\nroute = 'wwan0'\n\
+        rate = '8 KiB'\nbytes_per_day = '5 MB'\nwindows = ['22:00-04:00']\ntime = 'local'\n\
+        streams = ['escalation', 'event']\nmodels = false\nkeep_alive = '10m'\n\
+        [[link]]\nname = 'port'\nclass = 1\nprobe = ['true']\nprobe_every = '5s'\n\
+        [task.t]\nerror_max = 0.1\n";
+    let links = parsed(text).unwrap().links;
+    assert_eq!(links[0].sign, Sign::Route("wwan0".to_owned()));
+    assert_eq!(links[0].keep_alive, Some(Duration::from_secs(600)));
+    let policy = &links[0].policy;
+    assert_eq!((policy.class, policy.bytes_per_sec), (5, Some(8192)));
+    assert_eq!((policy.bytes_per_day, policy.windows.len()), (Some(5_000_000), 1));
+    assert!(policy.carries.escalations && !policy.carries.outcomes && !policy.carries.models);
+    let every = Duration::from_secs(5);
+    assert_eq!(links[1].sign, Sign::Probe { command: vec!["true".to_owned()], every });
+    assert!(links[1].policy.carries.outcomes && links[1].policy.bytes_per_day.is_none());
+}
+
+#[test]
+fn what_is_wrong_with_a_link() {
+    check(
+        "data_dir = 'd'
+[[link]]
+class = 0
+interface = 'eth0'
+route = 'eth0'
+[[link]]
+name = 'sat'
+class = 2
+windows = ['8-17']
+streams = ['outcomes']
+bytes_per_day = '1 KiB'
+time = 'mars'
+[task.t]
+error_max = 0.1
+",
+        &[
+            "2: 'name' is missing in [link] | add under [link]: name = \"satellite\"",
+            "2: a link is known by one of 'interface', 'route' and 'probe' | keep one of them",
+            "3: 'link.class' is 0 | use 1 (the cheapest) to 9",
+            "9: 'link.windows' has '8-17', which are no hours \
+             | write them as \"22:00-04:00\" or \"Mon-Fri 08:00-17:30\"",
+            "10: 'outcomes' is not a stream | did you mean 'outcome'?",
+            "11: 'link.bytes_per_day' is 1 KiB, outside 128 KiB to 1024 TiB \
+             | use a size from 128 KiB to 1024 TiB",
+            "12: 'link.time' is 'mars' \
+             | use \"utc\", or \"local\" for the time that this machine is set to",
+        ],
+    );
+}

@@ -1,6 +1,7 @@
 //! `GET /metrics` in the text format of Prometheus.
 
 use super::App;
+use crate::link::{LinkView, UplinkReport};
 use crate::service::memory;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -121,4 +122,45 @@ fn link(page: &mut Page, app: &App) {
     page.head("link_bytes_total", "counter", "Bytes of frames by direction.");
     page.value("link_bytes_total", "{direction=\"up\"}", link.bytes_up);
     page.value("link_bytes_total", "{direction=\"down\"}", link.bytes_down);
+    uplink(page, &app.overview.uplink.report(&app.pipeline.store().streams()));
+}
+
+fn uplink(page: &mut Page, report: &UplinkReport) {
+    // Names of links are letters, digits and dashes.
+    let each = |page: &mut Page, name: &str, value: &dyn Fn(&LinkView) -> Option<u64>| {
+        for link in &report.links {
+            if let Some(value) = value(link) {
+                page.value(name, &format!("{{link=\"{}\"}}", link.name), value);
+            }
+        }
+    };
+    page.head("link_in_use", "gauge", "1 for the link that is used.");
+    each(page, "link_in_use", &|link| Some(u64::from(report.link.as_ref() == Some(&link.name))));
+    page.head("link_up", "gauge", "1 while a link is there.");
+    each(page, "link_up", &|link| Some(link.is_up.into()));
+    let help = "Bytes that went over a link, both ways, headers included.";
+    page.head("link_carried_bytes_total", "counter", help);
+    each(page, "link_carried_bytes_total", &|link| Some(link.carried_bytes));
+    page.head("link_budget_bytes", "gauge", "Bytes that a link may carry a day.");
+    each(page, "link_budget_bytes", &|link| link.budget_bytes);
+    page.head("link_budget_left_bytes", "gauge", "Bytes of the day's budget that are left.");
+    each(page, "link_budget_left_bytes", &|link| link.left_bytes);
+    page.head("link_measured_bytes_per_second", "gauge", "Rate while records were waiting.");
+    each(page, "link_measured_bytes_per_second", &|link| link.measured_bytes_per_sec);
+    let until_ms = report.waiting.as_ref().map_or(0, |waiting| waiting.until_ms);
+    let help = "Time, in seconds since 1970, until which no link may be used; 0 otherwise.";
+    page.single("link_waits_until_seconds", "gauge", help, until_ms / 1000);
+    page.head("backlog_bytes", "gauge", "Estimated bytes on the line of what waits.");
+    for stream in &report.backlog {
+        page.value("backlog_bytes", &format!("{{stream=\"{}\"}}", stream.stream), stream.bytes);
+    }
+    page.head("link_stream_bytes_total", "counter", "Bytes of frames with records.");
+    for stream in &report.backlog {
+        let labels = format!("{{stream=\"{}\"}}", stream.stream);
+        page.value("link_stream_bytes_total", &labels, stream.sent_bytes);
+    }
+    if let Some(at_ms) = report.drained_ms {
+        let help = "Time, in seconds since 1970, by which what waits will have left.";
+        page.single("backlog_drained_seconds", "gauge", help, at_ms / 1000);
+    }
 }

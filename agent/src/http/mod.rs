@@ -7,6 +7,7 @@
 
 mod error;
 mod escalations;
+mod link;
 mod listener;
 mod metrics;
 mod openapi;
@@ -18,6 +19,7 @@ mod types;
 
 pub use error::{ApiError, ErrorBody, ErrorEnvelope};
 pub use escalations::WAIT_MAX;
+pub use link::{LinkState, LinkWord};
 pub use listener::{CONNECTIONS_MAX, Limited, SILENCE};
 pub use status::{
     LinkBody, ReleaseBody, StatusBody, StoreBody, StreamBody, TaskBody, UnrecordedBody,
@@ -51,6 +53,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/queue", get(queue::show))
         .route("/v1/queue/{stream}", get(queue::records))
         .route("/v1/outcomes/{outcome}", get(queue::outcome))
+        .route("/v1/link", get(link::show).put(link::put))
         .route("/v1/status", get(status::show))
         .route("/healthz", get(status::health))
         .route("/metrics", get(metrics::show))

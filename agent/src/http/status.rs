@@ -2,6 +2,7 @@
 
 use super::App;
 use crate::config::WhenUnrecordable;
+use crate::link::UplinkReport;
 use crate::metrics::{Counts, Summary};
 use crate::pipeline::{Backing, Gap, Task};
 use crate::release::Progress;
@@ -50,6 +51,13 @@ pub struct StatusBody {
     /// Packages of which the hub ordered something.
     #[serde(default)]
     pub releases: BTreeMap<String, ReleaseBody>,
+    /// Which link is used, and what of it; absent without a hub.
+    #[serde(default)]
+    pub uplink: Option<UplinkReport>,
+    /// What the hub asks for of the outcomes of each task, `*` of all others: `full`,
+    /// `sampled:SHARE` or `sketch`.
+    #[serde(default)]
+    pub reporting: BTreeMap<String, String>,
     /// What a person should look at.
     pub faults: Vec<String>,
 }
@@ -230,6 +238,8 @@ impl StatusBody {
                 let body = |entry| ReleaseBody::of(entry, desk.progress.as_ref());
                 packages.map(|(name, entry)| (name.clone(), body(entry))).collect()
             },
+            reporting: overview.reporting.asked().into_iter().collect(),
+            uplink: overview.link().map(|_| overview.uplink.report(&store.streams)),
             faults: overview.faults.to_vec(),
         }
     }

@@ -2,11 +2,13 @@
 //! once more for people.
 
 use landfall_wire::id::Confidence;
+use landfall_wire::link::LinkReport;
 use landfall_wire::record::{
     Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Masking, Mechanism,
     Outcome, Record, RedactedText, Refusal, TaskKind, Verdict,
 };
 use landfall_wire::release::{ReleaseReport, ReleaseStage};
+use landfall_wire::sketch::TaskSketch;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -147,6 +149,7 @@ pub(super) fn view(record: &Record) -> Value {
         // A device has none in a stream of its own.
         Record::Answer(answer) => json!({ "ticket": answer.ticket.to_string() }),
         Record::Refusal(refusal) => of_refusal(refusal),
+        Record::Withheld(why) => json!({ "withheld": why }),
         Record::Directive(directive) => {
             let (_, subject) = directive.key();
             json!({ "directive": directive.kind(), "subject": subject })
@@ -234,6 +237,18 @@ fn of_event(event: &Event) -> Value {
         Event::Unrecorded { from_ms, until_ms, decisions } => {
             json!({ "event": "unrecorded", "from_ms": from_ms, "until_ms": until_ms,
                     "decisions": decisions })
+        }
+        Event::Sketch(sketch) => {
+            let TaskSketch { task, epoch, first, end, from_ms, until_ms, sketch } = &**sketch;
+            json!({ "event": "sketch", "task": task, "epoch": epoch.to_string(), "first": first,
+                    "end": end, "from_ms": from_ms, "until_ms": until_ms, "sketch": sketch })
+        }
+        Event::Link(report) => {
+            let LinkReport { at_ms, link, class, spent_bytes, budget_bytes, bytes_per_sec } =
+                report;
+            json!({ "event": "link", "at_ms": at_ms, "link": link, "class": class,
+                    "spent_bytes": spent_bytes, "budget_bytes": budget_bytes,
+                    "bytes_per_sec": bytes_per_sec })
         }
         Event::Release(report) => {
             let ReleaseReport { at_ms, package, number, release, stage } = report;

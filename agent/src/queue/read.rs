@@ -97,6 +97,8 @@ fn written_ms(record: &Record) -> Option<u64> {
         Record::Event(Event::Started { at_ms, .. } | Event::Trouble { at_ms, .. }) => Some(*at_ms),
         Record::Event(Event::Unrecorded { until_ms, .. }) => Some(*until_ms),
         Record::Event(Event::Release(report)) => Some(report.at_ms),
+        Record::Event(Event::Link(report)) => Some(report.at_ms),
+        Record::Event(Event::Sketch(sketch)) => Some(sketch.until_ms),
         Record::Event(
             Event::Task { .. }
             | Event::StoreReplaced { .. }
@@ -105,7 +107,8 @@ fn written_ms(record: &Record) -> Option<u64> {
         )
         | Record::Loss(_)
         | Record::Refusal(_)
-        | Record::Directive(_) => None,
+        | Record::Directive(_)
+        | Record::Withheld(_) => None,
     }
 }
 

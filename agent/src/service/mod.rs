@@ -17,8 +17,10 @@ pub(crate) use run_file::replace;
 
 use crate::config::Config;
 use crate::http::{self, App, Limited};
+use crate::link::Uplink;
 use crate::pipeline::Pipeline;
-use crate::release::{Desk, DeskConfig, DeskStatus, Gate};
+use crate::release::{Desk, DeskConfig, DeskStatus};
+use crate::reporting::Reporting;
 use crate::spool::Spool;
 use crate::stamp::wall_ms;
 use crate::store::Store;
@@ -57,6 +59,10 @@ pub struct Overview {
     pub faults: Arc<[String]>,
     /// What releases run, and which is on its way.
     pub releases: watch::Receiver<DeskStatus>,
+    /// The ways to the hub.
+    pub uplink: Uplink,
+    /// What the hub asks for.
+    pub reporting: Reporting,
     link: watch::Receiver<Option<LinkStatus>>,
 }
 
@@ -130,12 +136,17 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
         started: Instant::now(),
         faults: faults.into(),
         releases,
+        uplink: Uplink::open(&config.links, &config.data_dir),
+        reporting: Reporting::open(&store),
         link,
     };
     let app = App { pipeline: pipeline.clone(), overview: overview.clone(), stopping };
     let intakes = start_intakes(&config, &app).await?;
     let http = intakes.http.as_ref().map(|(address, _)| *address);
     let served = pipeline.served();
+    let names = served.tasks.keys().cloned().collect();
+    let reports = overview.reporting.clone();
+    tokio::spawn(reports.run(store.clone(), config.data_dir.clone(), names));
     let tasks = served.tasks.values();
     if let Err(error) = announce::announce(&store, &config.data_dir, config.digest, tasks).await {
         tracing::warn!(%error, "the start is not announced to the hub");
@@ -147,13 +158,14 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
         identity: identity.as_ref().map(|(identity, _)| identity.clone()),
         models,
         pipeline: pipeline.clone(),
-        gate: Gate::default(),
+        gate: overview.uplink.gate(),
     };
     let releases = Desk::start(parts, releases_out)
         .inspect_err(|error| tracing::error!(%error, "no release can be taken"))
         .ok();
     let sync = identity.map(|(identity, sync_config)| {
-        let sync = Sync::start(store.clone(), identity, sync_config);
+        let ways = (overview.uplink.clone(), overview.reporting.clone());
+        let sync = Sync::start(store.clone(), identity, sync_config, ways);
         tokio::spawn(forward(sync.status(), link_out));
         sync
     });

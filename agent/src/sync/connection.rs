@@ -6,15 +6,18 @@
 
 use super::link::Link;
 use super::trouble::Trouble;
-use super::{Identity, SyncConfig, split_address};
+use super::{Hub, Identity, SyncConfig, split_address};
+use crate::link::{CLOSE_BYTES, Meter, REFUSED_BYTES, UNANSWERED_BYTES, Uplink, Way};
+use crate::reporting::Reporting;
 use crate::stamp::wall_ms;
 use crate::store::{Store, StoreError};
+use landfall_agent_core::link::Grant;
 use landfall_agent_core::session::{Down, Event, Persist, Send, Session, SessionLimits, Wanted};
 use landfall_wire::coding::Primer;
 use landfall_wire::frame::{Batch, Frame, Position, Received};
 use landfall_wire::id::Epoch;
 use landfall_wire::limits::{BATCH_RECORDS_MAX, FRAME_BYTES_MAX, PACKET_BYTES_MAX};
-use landfall_wire::record::StreamId;
+use landfall_wire::record::{Event as StoreEvent, StreamId};
 use landfall_wire::topic::{Direction, topic};
 use rumqttc::{
     AsyncClient, ConnectionError, Event as MqttEvent, EventLoop, MqttOptions, NetworkOptions,
@@ -50,10 +53,25 @@ const KEEP_ALIVE_MAX: Duration = Duration::from_secs(u16::MAX as u64);
 /// Time for the last acknowledgements and the goodbye when stopping.
 const GOODBYE: Duration = Duration::from_secs(3);
 
+/// How often bytes are counted while records are on their way, and how often otherwise: pings.
+const COUNT_BUSY: Duration = Duration::from_secs(1);
+const COUNT_IDLE: Duration = Duration::from_secs(60);
+
+/// How long a connection that may send no more waits for its end.
+const OVER_MS: u64 = 60_000;
+
+/// The link that a connection is made over.
+pub(super) struct Over<'a> {
+    pub(super) uplink: &'a Uplink,
+    pub(super) way: Way,
+}
+
 /// How a connection ended.
 pub(super) enum Ended {
     /// It was asked to stop.
     Stopped,
+    /// Another link is to be used, or none.
+    Moved,
     /// It failed.
     Failed {
         trouble: Trouble,
@@ -65,6 +83,11 @@ pub(super) enum Ended {
 struct Connection<'a> {
     store: &'a Store,
     link: &'a mut Link,
+    reporting: &'a Reporting,
+    over: &'a Over<'a>,
+    meter: Meter,
+    /// Since when records are on their way, and the bytes that went since.
+    busy: Option<(Instant, u64)>,
     client: AsyncClient,
     session: Session,
     topic_up: String,
@@ -82,35 +105,53 @@ struct Connection<'a> {
     acking: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
-/// Connects and syncs until the connection fails or `stop` turns true.
+/// Connects and syncs until the connection fails, the link is not to be used any more, or `stop`
+/// turns true.
 pub(super) async fn run(
-    store: &Store,
-    identity: &Identity,
-    config: &SyncConfig,
+    hub: &Hub,
+    over: &Over<'_>,
     link: &mut Link,
     stop: &mut watch::Receiver<bool>,
 ) -> Ended {
+    let Hub { store, identity, config, reporting } = hub;
     let failed = |trouble| Ended::Failed { trouble, was_online: false };
     let hub = config.address.as_deref().unwrap_or(&identity.hub);
     let (host, port) = match split_address(hub) {
         Ok(address) => address,
         Err(text) => return failed(Trouble::new(text)),
     };
-    let (client, events) = client(identity, config, host, port);
+    let mut changes = over.uplink.changes();
+    let (client, events) = client(identity, config, &over.way, (host, port));
     let mut polling = poll(events);
     let (events, connected) = tokio::select! {
         polled = &mut polling => polled,
         () = stopped(stop) => return Ended::Stopped,
+        _ = changes.changed() => {
+            over.uplink.carried(over.way.link, UNANSWERED_BYTES, None).await;
+            return Ended::Moved;
+        }
     };
     if let Err(error) = connected {
+        let bytes = if got_through(&error) { REFUSED_BYTES } else { UNANSWERED_BYTES };
+        over.uplink.carried(over.way.link, bytes, None).await;
         return failed(Trouble::connection(&error, hub));
     }
     polling = poll(events);
+    let sizes = over.way.sizes;
+    let limits = SessionLimits {
+        window_bytes_max: sizes.window_bytes_max,
+        batch_bytes_max: sizes.batch_bytes_max,
+        ..SessionLimits::default()
+    };
     let mut connection = Connection {
         store,
         link,
+        reporting,
+        over,
+        meter: Meter::of(port),
+        busy: None,
         client,
-        session: Session::new(SessionLimits::default(), store.held(), store.answers()),
+        session: Session::new(limits, store.held(), store.answers()).over(over.way.carries),
         topic_up: topic(&identity.device, Direction::Up),
         started: Instant::now(),
         primer: None,
@@ -126,15 +167,36 @@ pub(super) async fn run(
     }
     let ended = connection.drive(&mut polling, &topic_down, hub, stop).await;
     store.withdraw();
+    connection.count().await;
+    over.uplink.carried(over.way.link, CLOSE_BYTES, None).await;
     match ended {
-        Ok(()) => {
+        Ok(left) => {
             connection.goodbye(polling).await;
-            Ended::Stopped
+            match left {
+                Left::Stopped => Ended::Stopped,
+                Left::Moved => Ended::Moved,
+            }
         }
         Err(trouble) => {
             connection.finish_acking().await;
             Ended::Failed { trouble, was_online: connection.link.is_online() }
         }
+    }
+}
+
+/// Why a connection is left that works.
+enum Left {
+    Stopped,
+    Moved,
+}
+
+/// Whether something answered, so that a handshake was paid for.
+fn got_through(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::NetworkTimeout => false,
+        // Without TLS in it, it is the TCP connection that failed.
+        ConnectionError::Io(error) => error.get_ref().is_some(),
+        _ => true,
     }
 }
 
@@ -156,15 +218,16 @@ fn poll(mut events: EventLoop) -> Polling {
 fn client(
     identity: &Identity,
     config: &SyncConfig,
-    host: &str,
-    port: u16,
+    way: &Way,
+    (host, port): (&str, u16),
 ) -> (AsyncClient, EventLoop) {
+    let keep_alive = way.keep_alive.unwrap_or(config.keep_alive);
     let mut options = MqttOptions::new(identity.device.as_str(), host, port);
     options
         .set_transport(Transport::tls_with_config(rumqttc::TlsConfiguration::Rustls(
             identity.tls.clone(),
         )))
-        .set_keep_alive(config.keep_alive.clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX))
+        .set_keep_alive(keep_alive.clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX))
         .set_clean_session(true)
         .set_inflight(INFLIGHT_MAX)
         .set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
@@ -172,6 +235,10 @@ fn client(
     let mut network = NetworkOptions::new();
     network.set_connection_timeout(CONNECTION_TIMEOUT_SECS);
     network.set_tcp_nodelay(true);
+    #[cfg(target_os = "linux")]
+    if let Some(interface) = &way.interface {
+        network.set_bind_device(interface);
+    }
     events.set_network_options(network);
     (client, events)
 }
@@ -184,12 +251,28 @@ impl Connection<'_> {
         topic_down: &str,
         hub: &str,
         stop: &mut watch::Receiver<bool>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Left, Trouble> {
         let mut durable = self.store.durable_changes();
+        let mut changes = self.over.uplink.changes();
+        if self.over.uplink.way().is_none_or(|way| way.link != self.over.way.link) {
+            return Ok(Left::Moved);
+        }
+        let mut counted = Instant::now();
+        // Right behind the subscription, which is then in force when the welcome comes: whoever
+        // serves MQTT takes what a client says in its order. It saves a round trip.
+        let version = crate::VERSION.to_owned();
+        self.step(Event::Connected { version, at_ms: wall_ms() }).await?;
         loop {
             let wakeup = self.session.next_wakeup();
+            let count_every = if self.session.is_idle() { COUNT_IDLE } else { COUNT_BUSY };
             tokio::select! {
-                () = stopped(stop) => return Ok(()),
+                () = stopped(stop) => return Ok(Left::Stopped),
+                _ = changes.changed() => return Ok(Left::Moved),
+                () = tokio::time::sleep_until((counted + count_every).into()) => {
+                    self.count().await;
+                    self.tell_link();
+                    counted = Instant::now();
+                }
                 (events, event) = &mut *polling => {
                     *polling = poll(events);
                     let event = event.map_err(|e| Trouble::connection(&e, hub))?;
@@ -235,11 +318,11 @@ impl Connection<'_> {
                         "the hub refuses a subscription to {topic_down}"
                     )));
                 }
-                let version = crate::VERSION.to_owned();
-                self.step(Event::Connected { version, at_ms: wall_ms() }).await
+                Ok(())
             }
             MqttEvent::Incoming(Packet::Publish(publish)) if publish.topic == topic_down => {
                 self.link.count(0, publish.payload.len());
+                self.meter.received(publish.payload.len());
                 let received =
                     Received::decode(&publish.payload).map_err(|e| Trouble::frame(&e))?;
                 if let Frame::Welcome(_) = received.frame {
@@ -278,6 +361,7 @@ impl Connection<'_> {
         }
         if !self.link.is_online() && self.session.is_online() {
             self.link.online();
+            self.tell_link();
         }
         Ok(())
     }
@@ -310,6 +394,18 @@ impl Connection<'_> {
     /// Reads the range and sends it.
     async fn serve(&mut self, wanted: Wanted) -> Result<Event, Trouble> {
         let Wanted { stream, epoch, first, end, bytes_max, floor } = wanted;
+        self.count().await;
+        let bytes_max = match self.over.uplink.grant(self.meter.pending()).await {
+            Grant::Bytes(granted) => bytes_max.min(granted),
+            Grant::At(at_ms) => {
+                let pause_ms = elapsed_in(self.over.uplink.pause(at_ms)).max(1);
+                return Ok(Event::Deferred { until_ms: elapsed_ms(self.started) + pause_ms });
+            }
+            // The change of link that follows from it ends this connection.
+            Grant::Over => {
+                return Ok(Event::Deferred { until_ms: elapsed_ms(self.started) + OVER_MS });
+            }
+        };
         let store = self.store.clone();
         // Coded, records are smaller than in the store: as many as fill a frame.
         let ratio = self.ratios.get(&stream).copied().unwrap_or(1);
@@ -323,11 +419,53 @@ impl Connection<'_> {
             return Ok(Event::Hole { next_held: chunk.next_held });
         }
         let end = first + records.len() as u64;
-        let plain: usize = records.iter().map(Vec::len).sum();
+        let records = match stream {
+            StreamId::Outcome => self.reporting.apply(epoch, first, records),
+            StreamId::Escalation | StreamId::Event | StreamId::Answer => records,
+        };
+        let (plain, count) = (records.iter().map(Vec::len).sum::<usize>(), records.len());
         let bytes = self.publish(&Frame::Batch(Batch { stream, epoch, floor, first, records }))?;
         self.ratios.insert(stream, (plain / bytes).clamp(1, RATIO_MAX));
+        self.over.uplink.sent(stream, count, bytes);
         self.store.sent(Position { stream, epoch, next: end });
         Ok(Event::Sent { end, bytes })
+    }
+
+    /// Tells the hub of the link, if that is news.
+    fn tell_link(&self) {
+        if let Some(report) = self.over.uplink.news() {
+            let store = self.store.clone();
+            tokio::spawn(async move {
+                if let Err(error) = store.event(StoreEvent::Link(report)).await {
+                    tracing::warn!(%error, "the hub is not told which link is used");
+                }
+            });
+        }
+    }
+
+    /// Tells what went over the link since the last time, and how fast while records waited.
+    async fn count(&mut self) {
+        let bytes = self.meter.read();
+        let busy = match (&mut self.busy, self.session.is_idle()) {
+            (busy, true) => {
+                *busy = None;
+                None
+            }
+            (busy @ None, false) => {
+                *busy = Some((Instant::now(), 0));
+                None
+            }
+            (Some((since, total)), false) => {
+                *total += bytes;
+                let (total, ms) = (*total, elapsed_ms(*since));
+                let whole = ms >= elapsed_in(COUNT_BUSY);
+                whole.then(|| {
+                    self.busy = Some((Instant::now(), 0));
+                    (total, ms)
+                })
+            }
+        };
+        self.over.uplink.carried(self.over.way.link, bytes, busy).await;
     }
 
     fn publish(&mut self, frame: &Frame) -> Result<usize, Trouble> {
@@ -342,6 +480,7 @@ impl Connection<'_> {
             .try_publish(&self.topic_up, QoS::AtLeastOnce, false, payload)
             .map_err(|_| Trouble::new("the link is too slow for what is to be acknowledged"))?;
         self.queued += 1;
+        self.meter.sent(bytes);
         self.link.count(bytes, 0);
         Ok(bytes)
     }
@@ -393,7 +532,11 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 fn elapsed_ms(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    elapsed_in(since.elapsed())
+}
+
+fn elapsed_in(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn sleep_until(started: Instant, at_ms: Option<u64>) {

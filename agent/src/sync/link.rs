@@ -84,6 +84,17 @@ impl Link {
         self.status.send_modify(|status| status.state = LinkState::Connecting);
     }
 
+    /// No link may be used now.
+    pub(super) fn waits(&self) {
+        self.status.send_modify(|status| {
+            if status.state == LinkState::Online {
+                status.since_ms = wall_ms();
+            }
+            status.state = LinkState::Offline;
+            status.last_error = None;
+        });
+    }
+
     pub(super) fn online(&mut self) {
         self.logged = None;
         self.status.send_modify(|status| {

@@ -15,8 +15,10 @@ pub use identity::{Identity, IdentityError, split_address};
 pub(crate) use identity::{certificates, private_key, roots};
 pub use link::{LinkState, LinkStatus};
 
+use crate::link::Uplink;
+use crate::reporting::Reporting;
 use crate::store::Store;
-use connection::Ended;
+use connection::{Ended, Over};
 use landfall_systemd::Pulse;
 use landfall_wire::backoff::Backoff;
 use link::Link;
@@ -57,15 +59,22 @@ pub struct Sync {
 }
 
 impl Sync {
-    /// Starts syncing `store` in the background; a hub that cannot be reached is no error.
-    /// Needs a tokio runtime.
-    pub fn start(store: Store, identity: Identity, config: SyncConfig) -> Sync {
+    /// Starts syncing `store` over `uplink` in the background; a hub that cannot be reached is no
+    /// error. Needs a tokio runtime.
+    pub fn start(
+        store: Store,
+        identity: Identity,
+        config: SyncConfig,
+        (uplink, reporting): (Uplink, Reporting),
+    ) -> Sync {
         let hub = config.address.clone().unwrap_or_else(|| identity.hub.clone());
         let link = Link::new(hub);
         let status = link.subscribe();
         let (stop, stopped) = watch::channel(false);
+        tokio::spawn(uplink.clone().watch(stopped.clone()));
         let pulse = link.pulse();
-        let kept = keep_connected(store, identity, config, link, stopped);
+        let kept =
+            keep_connected(Hub { store, identity, config, reporting }, uplink, link, stopped);
         let task = tokio::spawn(pulse.clone().of(kept));
         Sync { status, stop, task, pulse }
     }
@@ -95,19 +104,32 @@ impl Drop for Sync {
     }
 }
 
-async fn keep_connected(
+/// What a connection is made of.
+struct Hub {
     store: Store,
     identity: Identity,
     config: SyncConfig,
-    mut link: Link,
-    mut stop: watch::Receiver<bool>,
-) {
+    reporting: Reporting,
+}
+
+async fn keep_connected(hub: Hub, uplink: Uplink, mut link: Link, mut stop: watch::Receiver<bool>) {
     let ms = |pause: Duration| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-    let mut backoff = Backoff::new(ms(config.retry_min), ms(config.retry_max));
+    let mut backoff = Backoff::new(ms(hub.config.retry_min), ms(hub.config.retry_max));
+    let mut changes = uplink.changes();
     while !*stop.borrow() {
+        changes.mark_unchanged();
+        let Some(way) = uplink.way() else {
+            link.waits();
+            tokio::select! {
+                _ = changes.changed() => continue,
+                () = connection::stopped(&mut stop) => break,
+            }
+        };
         link.connecting();
-        match connection::run(&store, &identity, &config, &mut link, &mut stop).await {
+        let over = Over { uplink: &uplink, way };
+        match connection::run(&hub, &over, &mut link, &mut stop).await {
             Ended::Stopped => break,
+            Ended::Moved => backoff.succeeded(),
             Ended::Failed { trouble, was_online } => {
                 link.offline(&trouble, was_online);
                 if was_online {
@@ -118,10 +140,12 @@ async fn keep_connected(
                 let pause = tokio::time::sleep(Duration::from_millis(pause));
                 tokio::select! {
                     () = pause => {}
+                    _ = changes.changed() => backoff.succeeded(),
                     () = connection::stopped(&mut stop) => {}
                 }
             }
         }
     }
     link.stopped();
+    uplink.close().await;
 }

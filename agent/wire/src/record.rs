@@ -9,7 +9,9 @@ use crate::id::{Confidence, Epoch, ShortDigest, TaskName, Ticket};
 use crate::limits::{
     RECORD_BYTES_MAX, RECORD_FIELDS_BYTES_MAX, RECORD_META_BYTES_MAX, RECORD_TEXT_BYTES_MAX,
 };
+use crate::link::LinkReport;
 use crate::release::ReleaseReport;
+use crate::sketch::{TaskSketch, Withheld};
 use serde::{Deserialize, Serialize};
 
 /// One entry of a stream.
@@ -30,6 +32,9 @@ pub enum Record {
     Refusal(Refusal),
     /// What the hub wants of the device. Stream: answer (hub to device).
     Directive(Directive),
+    /// In the place of an outcome that stays on the device, because the hub asked for less than all.
+    /// Never in a device's own store. Stream: outcome.
+    Withheld(Withheld),
 }
 
 /// What was decided about a text.
@@ -293,6 +298,10 @@ pub enum Event {
     },
     /// How far an order to run a release is.
     Release(ReleaseReport),
+    /// The link that the device uses, if its site declares any.
+    Link(LinkReport),
+    /// Counts and distributions of outcomes that the hub did not ask for.
+    Sketch(Box<TaskSketch>),
 }
 
 /// A range of records that will never arrive, and why.
@@ -362,7 +371,7 @@ impl StreamId {
     /// Whether a record of this kind belongs in this stream.
     pub fn accepts(self, record: &Record) -> bool {
         match record {
-            Record::Outcome(_) => self == StreamId::Outcome,
+            Record::Outcome(_) | Record::Withheld(_) => self == StreamId::Outcome,
             Record::Escalation(_) => self == StreamId::Escalation,
             Record::Answer(_) | Record::Refusal(_) | Record::Directive(_) => {
                 self == StreamId::Answer
@@ -446,14 +455,18 @@ impl Record {
                 fit_string(Some(detail));
             }
             Record::Event(Event::Release(report)) => report.fit(),
+            Record::Event(Event::Link(report)) => report.fit(),
             Record::Event(
                 Event::Started { .. }
                 | Event::Expired { .. }
                 | Event::Chain(_)
-                | Event::Unrecorded { .. },
+                | Event::Unrecorded { .. }
+                // Bounded as it is made.
+                | Event::Sketch(_),
             )
             | Record::Loss(_)
-            | Record::Directive(_) => {}
+            | Record::Directive(_)
+            | Record::Withheld(_) => {}
             Record::Refusal(refusal) => fit_string(Some(&mut refusal.reason)),
         }
         self

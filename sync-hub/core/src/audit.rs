@@ -97,6 +97,9 @@ pub struct Report {
     pub unproven: u64,
     /// Outcomes that are lost, with a loss record.
     pub lost: u64,
+    /// Outcomes that stay on the device, as this hub asked: the device proves them, with
+    /// `landfall-agent queue verify`.
+    pub withheld: u64,
     /// Where the unproven ones are, at most [`LISTED_MAX`].
     pub unproven_at: Vec<Span>,
     /// Where the lost ones were, at most [`LISTED_MAX`].
@@ -153,6 +156,8 @@ pub struct Known {
     pub lost: Vec<Range<u64>>,
     /// Outcomes below are not kept any more, as the hub was told; a mark tells the chain there.
     pub removed_below: u64,
+    /// Outcomes that stay on the device.
+    pub withheld: Vec<Range<u64>>,
 }
 
 /// An audit of one epoch under way.
@@ -161,6 +166,7 @@ pub struct Audit {
     device: DeviceId,
     marks: std::iter::Peekable<std::vec::IntoIter<ChainMark>>,
     lost: Vec<Range<u64>>,
+    withheld: std::iter::Peekable<std::vec::IntoIter<Range<u64>>>,
     report: Report,
     /// The chain before `next`, if it is known.
     value: Option<ChainValue>,
@@ -175,10 +181,12 @@ pub struct Audit {
 impl Audit {
     /// Begins the audit of an epoch.
     pub fn new(device: DeviceId, known: Known) -> Audit {
-        let Known { epoch, mark, device_end, mut marks, mut lost, removed_below } = known;
+        let Known { epoch, mark, device_end, mut marks, mut lost, removed_below, mut withheld } =
+            known;
         // At one position the chain ends before it begins anew.
         marks.sort_by_key(|m| (m.at, m.begins));
         lost.sort_by_key(|range| (range.start, range.end));
+        withheld.sort_by_key(|range| (range.start, range.end));
         let report = Report {
             epoch,
             mark,
@@ -189,6 +197,7 @@ impl Audit {
             pending: 0,
             unproven: 0,
             lost: 0,
+            withheld: 0,
             unproven_at: Vec::new(),
             lost_at: Vec::new(),
             head: None,
@@ -203,6 +212,7 @@ impl Audit {
             device,
             marks: marks.into_iter().peekable(),
             lost,
+            withheld: withheld.into_iter().peekable(),
             report,
             open: removed_below,
             next: removed_below,
@@ -249,7 +259,25 @@ impl Audit {
         }
         self.settle();
         self.give_up();
-        let mut at = self.next;
+        while let Some(range) = self.withheld.next_if(|range| range.start < end) {
+            let (first, last) = (range.start.max(self.next), range.end.min(end));
+            if first < last {
+                self.gone(self.next, first);
+                self.report.withheld += last - first;
+                self.next = last;
+            }
+        }
+        self.gone(self.next, end);
+        (self.next, self.open) = (end, end);
+        (self.value, self.nameless) = (None, None);
+    }
+
+    /// These outcomes are not there, and do not stay on the device.
+    fn gone(&mut self, first: u64, end: u64) {
+        if first >= end {
+            return;
+        }
+        let mut at = first;
         for range in self.lost.clone() {
             let (first, last) = (range.start.max(at), range.end.min(end));
             if first < last {
@@ -264,8 +292,6 @@ impl Audit {
         if at < end {
             self.find(Finding::Missing { first: at, end });
         }
-        (self.next, self.open) = (end, end);
-        (self.value, self.nameless) = (None, None);
     }
 
     /// Compares with the marks before the next outcome.
@@ -384,6 +410,7 @@ mod tests {
             marks,
             lost: Vec::from_iter(lost),
             removed_below: 0,
+            withheld: vec![],
         };
         let mut audit = Audit::new(ship(), known);
         for (seq, raw) in kept {
@@ -468,6 +495,7 @@ mod tests {
             marks: marks(&[4, 10]),
             lost: vec![],
             removed_below: 0,
+            withheld: vec![],
         };
         let mut audit = Audit::new(ship(), known);
         for (seq, raw) in all() {

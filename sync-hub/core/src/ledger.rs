@@ -19,6 +19,7 @@ use crate::session::{Greeting, Resume, resume};
 use landfall_wire::frame::{Batch, Hello, Position};
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::{Answer, Escalation, Event, Loss, Outcome, Record, Refusal, StreamId};
+use landfall_wire::sketch::Withheld;
 
 /// One device's part of a transaction.
 pub trait Ledger {
@@ -77,6 +78,12 @@ pub trait Ledger {
     /// # Errors
     /// Those of the database.
     fn loss(&mut self, place: Place, loss: &Lost) -> Result<(), Self::Error>;
+
+    /// Notes that the outcome at this place stays on the device, as the hub asked.
+    ///
+    /// # Errors
+    /// Those of the database.
+    fn withheld(&mut self, place: Place, why: Withheld) -> Result<(), Self::Error>;
 
     /// Where an escalation stands; `None` if it is not there.
     ///
@@ -293,6 +300,7 @@ fn apply<L: Ledger>(ledger: &mut L, place: Place, record: &Record) -> Result<u64
             return Ok(loss.end.saturating_sub(loss.first));
         }
         // The plan lets none of the hub's own records into a stream of a device.
+        Record::Withheld(why) => ledger.withheld(place, *why)?,
         Record::Answer(_) | Record::Refusal(_) | Record::Directive(_) => {}
     }
     Ok(0)

@@ -71,6 +71,12 @@ fn print(report: &Report) {
     if *lost > 0 {
         out::line(format!("  {lost} are lost, as the device told: {}", spans(&report.lost_at)));
     }
+    if report.withheld > 0 {
+        out::line(format!(
+            "  {} stay on the device, as this hub asked; `landfall-agent queue verify` there proves them",
+            report.withheld
+        ));
+    }
     if !report.bound {
         out::line("  the chain is not bound to the device's name: it had none yet");
     }

@@ -3,7 +3,7 @@
 
 use super::columns::{Columns, NAMES};
 use super::sql::{self, Connection, Row, ValueRef, params};
-use super::{number, queries, signed, unsigned};
+use super::{number, queries, reporting, signed, unsigned};
 use landfall_hub_core::audit::{Audit, Kept, Known, Report};
 use landfall_wire::chain::{ChainMark, ChainValue};
 use landfall_wire::id::{DeviceId, Epoch};
@@ -82,6 +82,7 @@ fn epochs(connection: &Connection, device: i64) -> sql::Result<Vec<Known>> {
                 marks: marks(connection, device, epoch)?,
                 lost: lost(connection, device, epoch)?,
                 removed_below: removed(connection, device, epoch)?,
+                withheld: reporting::withheld(connection, device, epoch)?,
             })
         },
     )

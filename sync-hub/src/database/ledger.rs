@@ -4,13 +4,14 @@
 use super::columns::Columns;
 use super::rows::Outcomes;
 use super::sql::{self, Connection, Row, SqlError, params};
-use super::{audit, number, queries, signed, unsigned, views};
+use super::{audit, number, queries, reporting, signed, unsigned, views};
 use crate::releases;
 use landfall_hub_core::desk::State;
 use landfall_hub_core::ledger::{Answers, Asked, Ingested, Ledger, Lost, Place};
 use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::{Answer, Escalation, Event, Loss, Outcome, Record, StreamId};
+use landfall_wire::sketch::Withheld;
 use serde_json::json;
 
 /// A transaction on the rows of one device.
@@ -234,6 +235,13 @@ impl Ledger for SqlLedger<'_> {
                 releases::books::reported(self.tx, self.device, self.now_ms, report)?;
                 ("release", releases::report(report))
             }
+            Event::Link(report) => {
+                reporting::keep_link(self.tx, self.device, report)?;
+                ("link", views::link(report))
+            }
+            Event::Sketch(sketch) => {
+                return reporting::keep_sketch(self.tx, self.device, self.now_ms, sketch);
+            }
             Event::Chain(mark) => return audit::keep(self.tx, self.device, mark),
         };
         self.tx
@@ -268,6 +276,10 @@ impl Ledger for SqlLedger<'_> {
             ],
         )?;
         Ok(())
+    }
+
+    fn withheld(&mut self, place: Place, why: Withheld) -> sql::Result<()> {
+        reporting::keep_withheld(self.tx, self.device, place, why)
     }
 
     fn loss(&mut self, _place: Place, lost: &Lost) -> sql::Result<()> {

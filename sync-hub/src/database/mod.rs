@@ -18,6 +18,7 @@ mod error;
 pub mod ingest;
 mod ledger;
 pub mod queries;
+pub mod reporting;
 pub mod retention;
 mod rows;
 mod schema;

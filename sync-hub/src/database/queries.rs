@@ -519,7 +519,8 @@ const DEVICE_COLUMNS: &str = "SELECT id, name, connected_ms IS NOT NULL, revoked
          contact_ms, version, config, clock_offset_ms, outcomes, escalations_open,
          (SELECT count(*) FROM answer
           WHERE answer.device = device.id AND delivered_ms IS NULL),
-         rejected, frames_received, frames_malformed, frames_refused, problem, problem_ms, lost
+         rejected, frames_received, frames_malformed, frames_refused, problem, problem_ms, lost,
+         link
      FROM device";
 
 /// The fleet, by name.
@@ -590,6 +591,7 @@ fn device_row(row: &Row<'_>) -> sql::Result<(i64, DeviceView)> {
         frames: FrameCounts { received: count(13)?, malformed: count(14)?, refused: count(15)? },
         problem: row.get(16)?,
         problem_at: row.get::<Option<i64>>(17)?.map(time),
+        link: row.get::<Option<String>>(19)?.and_then(|link| serde_json::from_str(&link).ok()),
         backlog: 0,
         streams: Vec::new(),
         tasks: Vec::new(),

@@ -1,10 +1,12 @@
 //! Records as the database keeps them and as the API shows them: JSON without surprises.
 
 use landfall_wire::id::Confidence;
+use landfall_wire::link::LinkReport;
 use landfall_wire::record::{
     Decision, EscalationReason, LossReason, Masking, Mechanism, Read, Record, RedactedText,
     Refusal, TaskKind,
 };
+use landfall_wire::sketch::Sketch;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -284,6 +286,8 @@ pub struct DeviceView {
     pub problem: Option<String>,
     /// When that was.
     pub problem_at: Option<String>,
+    /// What it last told of the link that it uses, if its site declares any.
+    pub link: Option<Value>,
 }
 
 /// One stream of a device.
@@ -415,4 +419,36 @@ pub struct RecordCounts {
     pub repeated: u64,
     /// Kept as they came, because this hub could not use them.
     pub rejected: u64,
+}
+
+/// What a device tells of its link, as an event's detail.
+pub(super) fn link(report: &LinkReport) -> Value {
+    let LinkReport { at_ms, link, class, spent_bytes, budget_bytes, bytes_per_sec } = report;
+    json!({
+        "at": time(super::number(*at_ms)),
+        "link": link,
+        "class": class,
+        "spent_bytes": spent_bytes,
+        "budget_bytes": budget_bytes,
+        "bytes_per_sec": bytes_per_sec,
+    })
+}
+
+/// A sketch of outcomes that stay on their device.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SketchView {
+    /// The task.
+    pub task: String,
+    /// The epoch of the outcomes.
+    pub epoch: String,
+    /// The first that was looked at.
+    pub first: u64,
+    /// One past the last.
+    pub end: u64,
+    /// By the device's clock, at the first of the task.
+    pub from_at: String,
+    /// And at the last.
+    pub until_at: String,
+    /// Counts and distributions.
+    pub counts: Sketch,
 }

@@ -5,6 +5,7 @@ use super::error::Refused;
 use super::form;
 use crate::database::commands::GiveAnswer;
 use crate::database::queries::{self, PAGE_ROWS_MAX, Page};
+use crate::database::reporting;
 use crate::database::views::{DeviceView, EscalationView, EventView, Stats};
 use crate::hub::now_ms;
 use axum::Json;
@@ -58,6 +59,15 @@ pub(super) async fn find_device(app: &App, name: &str) -> Result<DeviceDetail, R
     let (device, events) = found.await?.ok_or_else(missing)?;
     let events = events.map_err(|error| crate::database::DbError::new("read", error))?;
     Ok(DeviceDetail { device, events })
+}
+
+/// Sketches of the outcomes that a device keeps to itself.
+pub(super) async fn sketches(State(app): State<App>, Path(name): Path<String>) -> Reply<Value> {
+    let detail = find_device(&app, &name).await?;
+    let id: Result<DeviceId, _> = detail.device.device.parse();
+    let id = id.map_err(|error| Refused::bad_request(format!("{error}"), String::new()))?;
+    let sketches = app.database.read(move |reader| reporting::sketches(reader, &id)).await?;
+    Ok(Json(json!({ "sketches": sketches })))
 }
 
 pub(super) async fn outcomes(State(app): State<App>, RawQuery(query): RawQuery) -> Reply<Value> {

@@ -135,6 +135,7 @@ fn router(app: App) -> Router {
     let api = Router::new()
         .route("/fleet", get(api::fleet))
         .route("/devices/{device}", get(api::device))
+        .route("/devices/{device}/sketches", get(api::sketches))
         .route("/outcomes", get(api::outcomes))
         .route("/escalations", get(api::escalations))
         .route("/escalations/{device}/{ticket}", get(api::escalation))

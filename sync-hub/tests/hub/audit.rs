@@ -6,6 +6,7 @@ use landfall_hub::database::sql::ToParam;
 use landfall_wire::chain::{ChainMark, ChainValue};
 use landfall_wire::frame::{Batch, Frame};
 use landfall_wire::record::{Event, Loss, LossReason, Record, StreamId};
+use landfall_wire::sketch::{Sketch, TaskSketch, Withheld};
 use serde_json::Value;
 
 /// The chain's value at each position of [`outcomes`].
@@ -136,4 +137,52 @@ async fn outcomes_of_a_hub_that_kept_no_records_stay_and_are_not_proven() {
     let epoch = &report["epochs"][0];
     assert_eq!((code, &epoch["unproven"], &epoch["proven"]), (3, &8.into(), &12.into()));
     assert_eq!(epoch["unproven_at"][0]["end"], 8, "{report}");
+}
+
+#[tokio::test]
+async fn what_stays_on_the_device_as_asked_is_no_loss() {
+    let hub = Hub::with_devices(&["ship-7"]);
+    let (mut device, _) = Device::greeted(&hub, "ship-7", vec![at(StreamId::Outcome, 20)]).await;
+    device.send(&outcomes(0, 8)).await;
+    device.acked(StreamId::Outcome, 8).await;
+    let stays = |why: Withheld| Record::Withheld(why);
+    let mut records = vec![stays(Withheld::Sketched); 4];
+    records.push(outcome(12, "pump 12 leaks"));
+    records.extend(vec![stays(Withheld::Sampled); 3]);
+    device.send(&batch(StreamId::Outcome, 8, &records)).await;
+    device.acked(StreamId::Outcome, 16).await;
+    device.send(&outcomes(16, 20)).await;
+    device.acked(StreamId::Outcome, 20).await;
+    let sketch = TaskSketch {
+        task: "failure-mode".parse().unwrap(),
+        epoch: EPOCH,
+        first: 8,
+        end: 16,
+        from_ms: 5,
+        until_ms: 6,
+        sketch: Sketch { outcomes: 8, answered: 8, ..Sketch::default() },
+    };
+    let more = TaskSketch {
+        end: 20,
+        sketch: Sketch { outcomes: 12, ..Sketch::default() },
+        ..sketch.clone()
+    };
+    let told = |sketch: &TaskSketch| Record::Event(Event::Sketch(Box::new(sketch.clone())));
+    let events = [mark(8), mark(16), mark(20), told(&sketch), told(&more), told(&sketch)];
+    device.send(&batch(StreamId::Event, 0, &events)).await;
+    device.acked(StreamId::Event, 6).await;
+
+    let (code, report) = audit(&hub);
+    assert_eq!((code, &report["verdict"]), (3, &"not-proven".into()), "{report}");
+    let epoch = &report["epochs"][0];
+    assert_eq!((&epoch["withheld"], &epoch["lost"]), (&7.into(), &0.into()), "{report}");
+    assert_eq!((&epoch["held"], &epoch["proven"]), (&13.into(), &12.into()), "{report}");
+    let ranges: i64 = hub.ask(|database| {
+        database.row("SELECT count(*) FROM withheld", &[], |row| row.get(0)).unwrap()
+    });
+    assert_eq!(ranges, 2, "neighbours are one range");
+    let sketches = hub.get_json("/api/v1/devices/ship-7/sketches");
+    let sketches = sketches["sketches"].as_array().unwrap();
+    assert_eq!(sketches.len(), 1, "told again under the same beginning: {sketches:?}");
+    assert_eq!((&sketches[0]["end"], &sketches[0]["counts"]["outcomes"]), (&20.into(), &12.into()));
 }

@@ -9,6 +9,7 @@ use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::{
     Answer, Escalation, Event, Loss, Outcome, Record, RedactedText, StreamId,
 };
+use landfall_wire::sketch::Withheld;
 use std::collections::{BTreeMap, BTreeSet};
 
 type Key = (StreamId, Epoch);
@@ -219,6 +220,12 @@ impl Ledger for MemLedger<'_> {
             Invariant::ToldIsKept,
             format!("{name} {epoch}-{seq} came as what the hub cannot use: {reason}"),
         );
+        Ok(())
+    }
+
+    /// No hub asks for less than all here.
+    fn withheld(&mut self, place: Place, _why: Withheld) -> Result<(), Violation> {
+        self.applied(place);
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! * `ingest`: outcomes a second into the hub, beside bulk insertion of the same rows.
 //! * `catchup`: a backlog over a slow line that loses packets, beside the line's own rate and
 //!   beside plain TCP.
+//! * `wire`: bytes of an outcome and of connections, everything on the line counted, beside JSON.
 //! * `load`: a device without a store, to load the hub with.
 //! * `records`: what is written and sent.
 //! * `machine`: what it ran on.
@@ -19,6 +20,7 @@ mod load;
 mod machine;
 mod records;
 pub mod store;
+pub mod wire;
 
 pub use machine::machine;
 

@@ -46,7 +46,13 @@ impl Down {
             Ok(Record::Answer(answer)) => Down::Answer(answer),
             Ok(Record::Refusal(refusal)) => Down::Refusal(refusal),
             Ok(Record::Directive(directive)) => Down::Directive(directive),
-            Ok(Record::Outcome(_) | Record::Escalation(_) | Record::Event(_) | Record::Loss(_))
+            Ok(
+                Record::Outcome(_)
+                | Record::Escalation(_)
+                | Record::Event(_)
+                | Record::Loss(_)
+                | Record::Withheld(_),
+            )
             | Err(_) => Down::Unreadable,
         }
     }

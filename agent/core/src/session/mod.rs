@@ -12,7 +12,8 @@
 //!   persists them;
 //! * a hole in a salvaged stream is jumped only once the hub has everything before it, so that
 //!   what is merely late is never taken for lost;
-//! * a stream of lower value gets every fourth turn, so none starves;
+//! * what is sent next is worth most a byte, and a stream that waits gains with every turn, so none
+//!   starves (`schedule`); a stream that the link does not carry waits for another link;
 //! * a connection on which the hub is silent although something is in flight is given up, so
 //!   that a broker which forgot a subscription is greeted, and subscribed to, anew;
 //! * between the two may be a broker, and the hub may go and come back without the connection's
@@ -22,6 +23,7 @@
 //! Not here: bytes on the wire, the store, clocks. Time is monotonic milliseconds, given.
 
 mod down;
+mod schedule;
 mod up;
 
 #[cfg(test)]
@@ -29,18 +31,15 @@ mod tests;
 
 pub use down::{Arrived, Down, DownBatch};
 
+use crate::link::Carries;
 use landfall_wire::frame::{Batch, Frame, Hello, Position, Welcome};
 use landfall_wire::id::Epoch;
 use landfall_wire::limits::GREETING_STREAMS_MAX;
 use landfall_wire::record::StreamId;
 use landfall_wire::stream::receive;
+use schedule::Schedule;
 use std::ops::Range;
 use up::Up;
-
-/// Whose turn it is to send. A stream that has nothing passes its turn to the most valuable
-/// one that has.
-const TURNS: [StreamId; 4] =
-    [StreamId::Escalation, StreamId::Event, StreamId::Escalation, StreamId::Outcome];
 
 /// So many times the stall time without a word of the hub, while something is in flight, and the
 /// connection is given up: two resends went unanswered, and a frame is seldom lost twice.
@@ -113,6 +112,12 @@ pub enum Event {
     Hole {
         /// The first sequence number after it that is held, or the end of the range.
         next_held: u64,
+    },
+    /// The link takes nothing before this: what was asked for is not sent. What is worth most
+    /// then is asked for then.
+    Deferred {
+        /// Monotonic milliseconds.
+        until_ms: u64,
     },
     /// Time has passed.
     Tick,
@@ -207,7 +212,10 @@ pub struct Session {
     held: Vec<Held>,
     ups: Vec<Up>,
     answers: Option<Position>,
-    turn: usize,
+    carries: Carries,
+    schedule: Schedule,
+    /// Nothing is offered before.
+    deferred_ms: Option<u64>,
     stall_ms: u64,
     /// When something was first sent since the hub last said anything.
     unanswered_ms: Option<u64>,
@@ -235,12 +243,20 @@ impl Session {
             held,
             ups: Vec::new(),
             answers,
-            turn: 0,
+            carries: Carries::ALL,
+            schedule: Schedule::default(),
+            deferred_ms: None,
             stall_ms: limits.stall_ms_min,
             unanswered_ms: None,
             reading: None,
             connected: None,
         }
+    }
+
+    /// Offers only what the link carries.
+    #[must_use]
+    pub fn over(self, carries: Carries) -> Session {
+        Session { carries, ..self }
     }
 
     /// Whether the hub has answered the greeting.
@@ -257,7 +273,9 @@ impl Session {
     pub fn next_wakeup(&self) -> Option<u64> {
         match self.phase {
             Phase::Greeting { since_ms } => Some(since_ms.saturating_add(self.limits.stall_ms_min)),
-            Phase::Online => self.ups.iter().filter_map(Up::next_wakeup).min(),
+            Phase::Online => {
+                self.ups.iter().filter_map(Up::next_wakeup).chain(self.deferred_ms).min()
+            }
             Phase::Offline | Phase::Closed => None,
         }
     }
@@ -276,8 +294,14 @@ impl Session {
             Event::Sent { end, bytes } => {
                 if let Some((up, first)) = self.read() {
                     up.sent(now_ms, first, end, bytes);
+                    let stream = up.stream();
+                    self.schedule.sent(stream, end.saturating_sub(first), bytes);
                     self.unanswered_ms.get_or_insert(now_ms);
                 }
+            }
+            Event::Deferred { until_ms } => {
+                self.reading = None;
+                self.deferred_ms = Some(until_ms);
             }
             Event::Hole { next_held } => {
                 if let Some((up, first)) = self.read() {
@@ -454,20 +478,20 @@ impl Session {
 
     /// Offers the next range, unless one is being read.
     fn pump(&mut self, now_ms: u64, effects: &mut Effects) {
-        if self.phase != Phase::Online || self.reading.is_some() {
+        self.deferred_ms = self.deferred_ms.filter(|until_ms| now_ms < *until_ms);
+        if self.phase != Phase::Online || self.reading.is_some() || self.deferred_ms.is_some() {
             return;
         }
         for batch in self.ups.iter_mut().filter_map(|up| up.news_of_floor(now_ms)) {
             self.unanswered_ms.get_or_insert(now_ms);
             effects.send.push(Send::Frame(Frame::Batch(batch)));
         }
-        let turn = TURNS[self.turn % TURNS.len()];
         let ready = |stream: StreamId| {
-            self.ups.iter().position(|up| up.stream() == stream && up.window().is_some())
+            let carried = self.carries.stream(stream);
+            self.ups.iter().position(|up| carried && up.stream() == stream && up.window().is_some())
         };
-        let next = ready(turn).or_else(|| StreamId::UP.into_iter().find_map(ready));
+        let next = self.schedule.next(|stream| ready(stream).is_some()).and_then(ready);
         if let Some((at, window)) = next.and_then(|at| Some((at, self.ups[at].window()?))) {
-            self.turn += 1;
             self.reading = Some((self.ups[at].stream(), self.ups[at].epoch(), window.first));
             effects.send.push(Send::Range(Wanted {
                 stream: self.ups[at].stream(),

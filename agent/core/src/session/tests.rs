@@ -3,6 +3,7 @@
 //! once and in order, what cannot come is a gap, and answers are applied once.
 
 use super::*;
+use crate::link::Carries;
 use landfall_wire::id::Ticket;
 use landfall_wire::record::{Answer, Decision, Record};
 use proptest::collection::vec;
@@ -395,15 +396,44 @@ fn the_outcome_stream_gets_its_turn_beside_a_flood_of_escalations() {
     let welcome = Welcome { at_ms: 0, marks: marks.collect(), answers };
     let mut effects = session.step(0, Event::Frame(Frame::Welcome(welcome)));
     let mut turns = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..40 {
         let Some(Send::Range(wanted)) = effects.send.pop() else { panic!("{effects:?}") };
         turns.push(wanted.stream);
         effects = session.step(0, Event::Sent { end: wanted.first + 1, bytes: 100 });
     }
     let count = |stream| turns.iter().filter(|turn| **turn == stream).count();
-    assert_eq!(count(StreamId::Escalation), 4, "{turns:?}");
-    assert_eq!(count(StreamId::Event), 2, "{turns:?}");
-    assert_eq!(count(StreamId::Outcome), 2, "{turns:?}");
+    assert!(count(StreamId::Escalation) >= 20, "{turns:?}");
+    assert!(count(StreamId::Event) >= 3, "{turns:?}");
+    assert!(count(StreamId::Outcome) >= 3, "{turns:?}");
+}
+
+#[test]
+fn a_link_that_takes_nothing_for_a_while_is_asked_again_and_gets_what_is_worth_most_then() {
+    let outcomes = held(StreamId::Outcome, 10);
+    let escalations = held(StreamId::Escalation, 0);
+    let carries = Carries { events: false, ..Carries::ALL };
+    let all = vec![outcomes, escalations, held(StreamId::Event, 5)];
+    let mut session = Session::new(LIMITS, all.clone(), None).over(carries);
+    session.step(0, Event::Connected { version: "0".into(), at_ms: 0 });
+    let marks = all.iter().map(|h| Position { stream: h.stream, epoch: h.epoch, next: 0 });
+    let answers = Position { stream: StreamId::Answer, epoch: HUB, next: 0 };
+    let welcome = Welcome { at_ms: 0, marks: marks.collect(), answers };
+    let asked = |effects: Effects| {
+        let ranges = effects.send.into_iter().filter_map(|send| match send {
+            Send::Range(wanted) => Some(wanted.stream),
+            Send::Frame(_) | Send::Close(_) => None,
+        });
+        ranges.collect::<Vec<_>>()
+    };
+    let effects = session.step(0, Event::Frame(Frame::Welcome(welcome)));
+    assert_eq!(asked(effects), [StreamId::Outcome]);
+    assert_eq!(asked(session.step(1, Event::Deferred { until_ms: 50 })), []);
+    assert_eq!(session.next_wakeup(), Some(50));
+    let more = Held { end: 1, reach: 1, ..escalations };
+    assert_eq!(asked(session.step(20, Event::Durable(more))), []);
+    assert_eq!(asked(session.step(50, Event::Tick)), [StreamId::Escalation]);
+    let effects = session.step(51, Event::Sent { end: 1, bytes: 9 });
+    assert_eq!(asked(effects), [StreamId::Outcome], "the link carries no events");
 }
 
 #[test]

@@ -170,7 +170,8 @@ fn fit_outcome(outcome: Outcome) -> Outcome {
         | Record::Event(_)
         | Record::Loss(_)
         | Record::Refusal(_)
-        | Record::Directive(_) => {
+        | Record::Directive(_)
+        | Record::Withheld(_) => {
             unreachable!("fitting keeps the kind of a record")
         }
     }
@@ -184,7 +185,8 @@ fn fit_escalation(escalation: Escalation) -> Escalation {
         | Record::Event(_)
         | Record::Loss(_)
         | Record::Refusal(_)
-        | Record::Directive(_) => {
+        | Record::Directive(_)
+        | Record::Withheld(_) => {
             unreachable!("fitting keeps the kind of a record")
         }
     }

@@ -109,8 +109,10 @@ fn put(values: &mut Values<'_>, record: &[u8]) {
 fn is_coded(record: &Record) -> bool {
     match record {
         Record::Outcome(_) | Record::Escalation(_) | Record::Answer(_) | Record::Loss(_) => true,
-        Record::Event(event) => !matches!(event, Event::Release(_)),
-        Record::Refusal(_) | Record::Directive(_) => false,
+        Record::Event(event) => {
+            !matches!(event, Event::Release(_) | Event::Link(_) | Event::Sketch(_))
+        }
+        Record::Refusal(_) | Record::Directive(_) | Record::Withheld(_) => false,
     }
 }
 

@@ -3,11 +3,13 @@
 use landfall_wire::chain::{ChainMark, ChainValue};
 use landfall_wire::directive::{Directive, Reporting, ReportingMode, Sealed};
 use landfall_wire::id::{Confidence, Digest, Epoch, ShortDigest, TaskName, Ticket};
+use landfall_wire::link::LinkReport;
 use landfall_wire::record::{
     Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Masking,
     Mechanism, Outcome, Read, Record, RedactedText, Refusal, StreamId, TaskKind, Verdict,
 };
 use landfall_wire::release::{ReleaseFault, ReleaseOrder, ReleaseRef, ReleaseReport, ReleaseStage};
+use landfall_wire::sketch::{Sketch, TaskSketch, Withheld};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -150,6 +152,40 @@ fn release_report() -> impl Strategy<Value = ReleaseReport> {
     )
 }
 
+fn link_report() -> impl Strategy<Value = LinkReport> {
+    let numbers = (any::<u64>(), any::<u8>(), any::<u64>(), option::of(any::<u64>()), any::<u64>());
+    (".{0,80}", numbers).prop_map(
+        |(link, (at_ms, class, spent_bytes, budget_bytes, bytes_per_sec))| LinkReport {
+            at_ms,
+            link,
+            class,
+            spent_bytes,
+            budget_bytes,
+            bytes_per_sec,
+        },
+    )
+}
+
+fn task_sketch() -> impl Strategy<Value = TaskSketch> {
+    let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
+    let labels = prop::collection::btree_map(".{0,20}", any::<u64>(), 0..5);
+    let sketch =
+        (labels, any::<[u64; 10]>(), any::<u64>()).prop_map(|(labels, confidence, outcomes)| {
+            Sketch { outcomes, labels, confidence, ..Sketch::default() }
+        });
+    (task(), any::<u64>().prop_map(Epoch), numbers, sketch).prop_map(
+        |(task, epoch, (first, end, from_ms, until_ms), sketch)| TaskSketch {
+            task,
+            epoch,
+            first,
+            end,
+            from_ms,
+            until_ms,
+            sketch,
+        },
+    )
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let kind = prop_oneof![Just(TaskKind::Classification), Just(TaskKind::Extraction)];
     prop_oneof![
@@ -177,6 +213,8 @@ fn event() -> impl Strategy<Value = Event> {
             decisions
         }),
         release_report().prop_map(Event::Release),
+        link_report().prop_map(Event::Link),
+        task_sketch().prop_map(|sketch| Event::Sketch(Box::new(sketch))),
     ]
 }
 
@@ -247,5 +285,6 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         loss().prop_map(Record::Loss),
         refusal().prop_map(Record::Refusal),
         directive().prop_map(Record::Directive),
+        prop_oneof![Just(Withheld::Sampled), Just(Withheld::Sketched)].prop_map(Record::Withheld),
     ]
 }

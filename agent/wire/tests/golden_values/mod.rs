@@ -5,11 +5,14 @@ use landfall_wire::coding::Primer;
 use landfall_wire::directive::{Directive, Reporting, ReportingMode, Sealed};
 use landfall_wire::frame::{Batch, Frame, Hello, Position, Welcome};
 use landfall_wire::id::{Confidence, Digest, Epoch, ShortDigest, Ticket};
+use landfall_wire::link::LinkReport;
 use landfall_wire::record::{
     Answer, Decision, Escalation, EscalationReason, Event, Field, Loss, LossReason, Masking,
     Mechanism, Outcome, Read, Record, RedactedText, Refusal, StreamId, TaskKind, Verdict,
 };
 use landfall_wire::release::{ReleaseFault, ReleaseOrder, ReleaseRef, ReleaseReport, ReleaseStage};
+use landfall_wire::sketch::{Sketch, TaskSketch, Withheld};
+use std::collections::BTreeMap;
 
 const EPOCH: Epoch = Epoch(0x00f1_e2d3_c4b5_a697);
 const AT_MS: u64 = 1_773_273_600_000;
@@ -38,12 +41,15 @@ pub(crate) fn about(record: &Record) -> &'static str {
             Event::Chain(_) => "Record::Event, Chain",
             Event::Unrecorded { .. } => "Record::Event, Unrecorded",
             Event::Release(_) => "Record::Event, Release",
+            Event::Link(_) => "Record::Event, Link",
+            Event::Sketch(_) => "Record::Event, Sketch",
         },
         Record::Loss(loss) => match loss.reason {
             LossReason::Shed => "Record::Loss, shed",
             LossReason::Damaged => "Record::Loss, damaged",
         },
         Record::Refusal(_) => "Record::Refusal",
+        Record::Withheld(_) => "Record::Withheld",
         Record::Directive(directive) => match directive {
             Directive::Reporting(_) => "Record::Directive, Reporting",
             Directive::Release(_) => "Record::Directive, Release",
@@ -231,6 +237,38 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
         ),
         ("event-release-current", release(Some(Digest([0xab; 32])), ReleaseStage::Current)),
         ("event-release-rolled-back", release(None, rolled_back())),
+        (
+            "event-link",
+            Record::Event(Event::Link(LinkReport {
+                at_ms: AT_MS,
+                link: "satellite".to_owned(),
+                class: 5,
+                spent_bytes: 1_234_567,
+                budget_bytes: Some(5_000_000),
+                bytes_per_sec: 800,
+            })),
+        ),
+        (
+            "event-sketch",
+            Record::Event(Event::Sketch(Box::new(TaskSketch {
+                task: "failure-mode".parse().unwrap(),
+                epoch: EPOCH,
+                first: 100,
+                end: 400,
+                from_ms: AT_MS,
+                until_ms: AT_MS + 80_000_000,
+                sketch: Sketch {
+                    outcomes: 300,
+                    answered: 290,
+                    escalated: 8,
+                    refused: 2,
+                    labels: BTreeMap::from([("Leaking".to_owned(), 250)]),
+                    confidence: [0, 0, 0, 0, 0, 1, 9, 40, 100, 148],
+                    ..Sketch::default()
+                },
+            }))),
+        ),
+        ("withheld", Record::Withheld(Withheld::Sketched)),
         ("loss-shed", loss(StreamId::Outcome, LossReason::Shed)),
         ("loss-damaged", loss(StreamId::Answer, LossReason::Damaged)),
         (

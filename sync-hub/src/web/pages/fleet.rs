@@ -134,6 +134,7 @@ fn device_body(detail: &DeviceDetail) -> String {
         ("Frames received", device.frames.received.to_string()),
         ("Frames malformed", device.frames.malformed.to_string()),
         ("Foreign topics refused", device.frames.refused.to_string()),
+        ("Link", Esc(link(device.link.as_ref())).to_string()),
         ("Last problem", Esc(or_none(&device.problem)).to_string()),
         ("At", device.problem_at.as_deref().map_or("–".into(), time)),
     ] {
@@ -186,6 +187,17 @@ fn device_body(detail: &DeviceDetail) -> String {
     }
     html.push_str("</tbody></table></div>");
     html
+}
+
+/// What the device told of its link, in a line.
+fn link(told: Option<&serde_json::Value>) -> String {
+    let Some(told) = told else { return "–".to_owned() };
+    let name = told["link"].as_str().unwrap_or_default();
+    let spent = told["spent_bytes"].as_u64().unwrap_or(0);
+    let budget = told["budget_bytes"].as_u64();
+    let budget = budget.map_or_else(String::new, |budget| format!(" of {budget}"));
+    let at = told["at"].as_str().unwrap_or_default();
+    format!("{name}, class {}, {spent}{budget} bytes of the day spent, at {at}", told["class"])
 }
 
 fn clock(offset_ms: Option<i64>) -> String {

@@ -4,15 +4,15 @@ mod flush;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use landfall_tests::bench::{catchup, ingest, store};
-use landfall_tests::{node, results};
+use landfall_tests::bench::{catchup, ingest, store, wire};
+use landfall_tests::{month, node, results};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Measures the store, the hub's ingest and catching up over a bad line, each beside something
-/// known in the same run. Build it with --release.
+/// Measures the store, the hub's ingest, catching up over a bad line and bytes on the line, each
+/// beside something known in the same run. Build it with --release.
 ///
 /// Exit status: 0 measured, whatever came of it; 1 it could not be measured; 2 wrong usage.
 #[derive(Debug, Parser)]
@@ -33,6 +33,12 @@ enum What {
     Ingest(IngestArgs),
     /// A backlog over 64 kbit/s, 600 ms and 3 % loss, beside the line's rate; needs root.
     CatchUp(CatchUpArgs),
+    /// Bytes of an outcome and of connections, everything on the line counted, beside JSON over
+    /// MQTT; needs root.
+    Wire(WireArgs),
+    /// A month of a ship's life in minutes: a satellite with hours and a budget, days in port,
+    /// blackouts, power cuts.
+    Month(MonthArgs),
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +84,32 @@ struct CatchUpArgs {
     control: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+struct WireArgs {
+    /// A CSV file with a column `OriginalShorttext`; without it only connections are measured.
+    #[arg(long, value_name = "FILE")]
+    orders: Option<PathBuf>,
+    /// At most so many of its work orders.
+    #[arg(long, default_value_t = 10_000)]
+    outcomes: usize,
+}
+
+#[derive(Debug, Args)]
+struct MonthArgs {
+    /// Days.
+    #[arg(long, default_value_t = 30)]
+    days: u64,
+    /// Seconds that a day takes.
+    #[arg(long, default_value_t = 24)]
+    day_secs: u64,
+    /// Texts of an hour.
+    #[arg(long, default_value_t = 60)]
+    texts: usize,
+    /// Draw it into this SVG file.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     if let Some(code) = node::become_node() {
         return code;
@@ -106,6 +138,15 @@ fn run(cli: &Cli) -> Result<()> {
             let caught = catchup::run(&executable, backlog, control, &progress)?;
             ("landfall-bench catch-up", catchup::text(&caught))
         }
+        What::Wire(WireArgs { orders, outcomes }) => {
+            let plan = wire::Plan {
+                orders: orders.clone(),
+                outcomes: *outcomes,
+                pace: wire::Pace::SATELLITE,
+            };
+            ("landfall-bench wire", wire::run(&executable, &plan, &progress)?.text())
+        }
+        What::Month(args) => ("landfall-bench month", live_a_month(args, &executable, &progress)?),
     };
     if let Some(path) = &cli.results {
         results::replace(path, name, &text)?;
@@ -132,4 +173,16 @@ fn measure_ingest(args: &IngestArgs, executable: &Path, progress: &dyn Fn(&str))
     let IngestArgs { outcomes, rounds, devices, .. } = *args;
     let size = ingest::Size { outcomes, rounds, devices };
     Ok(ingest::run(executable, size, progress)?.text())
+}
+
+fn live_a_month(args: &MonthArgs, executable: &Path, progress: &dyn Fn(&str)) -> Result<String> {
+    let MonthArgs { days, day_secs, texts, plot } = args;
+    let plan = month::Plan { first: 0, days: *days, day_secs: *day_secs, texts: *texts };
+    let lived = month::run(executable, plan, progress)?;
+    if let Some(path) = plot {
+        std::fs::write(path, month::svg(&lived))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let name = plot.as_ref().and_then(|path| path.file_name()).and_then(|name| name.to_str());
+    Ok(lived.text(name))
 }

@@ -1,0 +1,267 @@
+//! Which outcomes travel, as the hub asks, and the sketches of those that do not.
+//!
+//! Invariants:
+//! * an outcome that was escalated always travels: its answer is worth little without it;
+//! * one that does not travel keeps its place in the stream: a [`Withheld`] travels in its stead, so
+//!   that nothing is taken for lost, and the outcome stays in the device's journal with its chain;
+//! * whether an outcome is in the sample depends on its place alone;
+//! * every outcome of a task is in at most one sketch.
+//!
+//! Not here: the store, and when a day ends. Days are those of the records' own time, in UTC.
+
+use landfall_wire::directive::{Reporting, ReportingMode};
+use landfall_wire::id::{Epoch, TaskName};
+use landfall_wire::record::{Outcome, Record, Verdict};
+use landfall_wire::sketch::{Sketch, TaskSketch, Withheld};
+use std::collections::{BTreeMap, BTreeSet};
+
+const DAY_MS: u64 = 24 * 3_600_000;
+
+/// How much of its outcomes a device reports, by task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    all: ReportingMode,
+    tasks: BTreeMap<TaskName, ReportingMode>,
+}
+
+impl Default for Policy {
+    /// Everything.
+    fn default() -> Policy {
+        Policy { all: ReportingMode::Full, tasks: BTreeMap::new() }
+    }
+}
+
+impl Policy {
+    /// What the hub asks for from now on.
+    pub fn set(&mut self, reporting: &Reporting) {
+        match &reporting.task {
+            Some(task) => drop(self.tasks.insert(task.clone(), reporting.mode)),
+            None => self.all = reporting.mode,
+        }
+    }
+
+    /// How much of a task travels.
+    pub fn mode(&self, task: &TaskName) -> ReportingMode {
+        self.tasks.get(task).copied().unwrap_or(self.all)
+    }
+
+    /// Whether every outcome of every task travels.
+    pub fn is_full(&self) -> bool {
+        let full = |mode: &ReportingMode| *mode == ReportingMode::Full;
+        full(&self.all) && self.tasks.values().all(full)
+    }
+
+    /// Tasks that the hub named, and what it wants of them; none stands for all others.
+    pub fn asked(&self) -> impl Iterator<Item = (Option<&TaskName>, ReportingMode)> {
+        let tasks = self.tasks.iter().map(|(task, mode)| (Some(task), *mode));
+        std::iter::once((None, self.all)).chain(tasks)
+    }
+
+    /// Why the outcome at this place does not travel, if so.
+    pub fn withheld(&self, epoch: Epoch, seq: u64, outcome: &Outcome) -> Option<Withheld> {
+        if matches!(outcome.verdict, Verdict::Escalated { .. }) {
+            return None;
+        }
+        match self.mode(&outcome.task) {
+            ReportingMode::Full => None,
+            ReportingMode::Sampled { one_in } => {
+                let is_drawn = spread(epoch.0 ^ seq).is_multiple_of(one_in.max(1).into());
+                (!is_drawn).then_some(Withheld::Sampled)
+            }
+            ReportingMode::Sketch => Some(Withheld::Sketched),
+        }
+    }
+
+    /// What travels of consecutive outcomes from `first`.
+    pub fn apply(&self, epoch: Epoch, first: u64, records: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        if self.is_full() {
+            return records;
+        }
+        let travels = |(seq, raw): (u64, Vec<u8>)| {
+            let Ok(Record::Outcome(outcome)) = Record::decode(&raw) else { return raw };
+            let withheld = self.withheld(epoch, seq, &outcome);
+            withheld.and_then(|why| Record::Withheld(why).encode().ok()).unwrap_or(raw)
+        };
+        (first..).zip(records).map(travels).collect()
+    }
+}
+
+/// Mixes a number so that its remainders are even (splitmix64, Steele et al. 2014).
+fn spread(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Makes sketches, one a task and day.
+#[derive(Debug, Clone)]
+pub struct Sketcher {
+    epoch: Epoch,
+    /// First of what is not told yet.
+    first: u64,
+    /// One past the last that was counted.
+    next: u64,
+    /// Tasks of which less than everything travelled since `first`.
+    partial: BTreeSet<TaskName>,
+    day: Option<u64>,
+    open: BTreeMap<TaskName, TaskSketch>,
+}
+
+impl Sketcher {
+    /// Counts from `first` on. `partial` are tasks of which less than everything travelled
+    /// since.
+    pub fn new(epoch: Epoch, first: u64, partial: BTreeSet<TaskName>) -> Sketcher {
+        Sketcher { epoch, first, next: first, partial, day: None, open: BTreeMap::new() }
+    }
+
+    /// The epoch of what it counts.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The next outcome that it is to be given.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Where it would begin again, and with what.
+    pub fn state(&self) -> (Epoch, u64, &BTreeSet<TaskName>) {
+        (self.epoch, self.first, &self.partial)
+    }
+
+    /// Notes of which tasks less than everything travels; says whether that is new.
+    pub fn observe(&mut self, policy: &Policy, tasks: impl Iterator<Item = TaskName>) -> bool {
+        let before = self.partial.len();
+        self.partial.extend(tasks.filter(|task| policy.mode(task) != ReportingMode::Full));
+        before != self.partial.len()
+    }
+
+    /// Whether this outcome is of another day than those that were counted: then
+    /// [`Sketcher::finish`] comes first.
+    pub fn begins_day(&self, at_ms: u64) -> bool {
+        self.day.is_some_and(|day| day != at_ms / DAY_MS)
+    }
+
+    /// Whether the day of what was counted is over.
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        self.day.is_some_and(|day| now_ms / DAY_MS > day)
+    }
+
+    /// Counts the outcome at [`Sketcher::next`], or what is not there any more.
+    pub fn add(&mut self, outcome: Option<&Outcome>) {
+        if let Some(outcome) = outcome {
+            self.day.get_or_insert(outcome.at_ms / DAY_MS);
+            let open = self.open.entry(outcome.task.clone()).or_insert_with(|| TaskSketch {
+                task: outcome.task.clone(),
+                epoch: self.epoch,
+                first: self.first,
+                end: self.first,
+                from_ms: outcome.at_ms,
+                until_ms: outcome.at_ms,
+                sketch: Sketch::default(),
+            });
+            open.until_ms = open.until_ms.max(outcome.at_ms);
+            open.sketch.add(outcome);
+        }
+        self.next += 1;
+    }
+
+    /// What is to be told of what was counted. Once that is durable, [`Sketcher::told`].
+    pub fn finish(&self) -> Vec<TaskSketch> {
+        let told = self.open.values().filter(|open| self.partial.contains(&open.task));
+        told.map(|open| TaskSketch { end: self.next, ..open.clone() }).collect()
+    }
+
+    /// What [`Sketcher::finish`] gave is durable: the next begins. `policy` says of which of its
+    /// tasks less than everything still travels.
+    pub fn told(&mut self, policy: &Policy) {
+        self.first = self.next;
+        self.day = None;
+        self.open.clear();
+        self.partial.retain(|task| policy.mode(task) != ReportingMode::Full);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_wire::id::{Confidence, ShortDigest};
+    use landfall_wire::record::{Decision, EscalationReason, Mechanism};
+
+    const EPOCH: Epoch = Epoch(7);
+
+    fn outcome(task: &str, at_ms: u64) -> Outcome {
+        Outcome {
+            task: task.parse().unwrap(),
+            caller_id: None,
+            at_ms,
+            mechanism: Mechanism::Model,
+            verdict: Verdict::Answered,
+            decision: Some(Decision::Label("Leaking".into())),
+            confidence: Confidence::from_basis_points(9_000),
+            package: ShortDigest([0; 8]),
+            config: ShortDigest([0; 8]),
+            decide_us: 0,
+            read: None,
+            fields_left_out: 0,
+            text: None,
+            masking: None,
+            meta: vec![],
+        }
+    }
+
+    fn asks(task: Option<&str>, mode: ReportingMode) -> Reporting {
+        Reporting { task: task.map(|task| task.parse().unwrap()), mode }
+    }
+
+    #[test]
+    fn a_task_follows_its_own_directive_or_the_one_for_all() {
+        let mut policy = Policy::default();
+        assert!(policy.is_full());
+        policy.set(&asks(None, ReportingMode::Sketch));
+        policy.set(&asks(Some("a"), ReportingMode::Full));
+        assert_eq!(policy.withheld(EPOCH, 0, &outcome("b", 0)), Some(Withheld::Sketched));
+        assert_eq!(policy.withheld(EPOCH, 0, &outcome("a", 0)), None);
+        let escalated = Verdict::Escalated { reason: EscalationReason::Audit, seq: 3 };
+        let escalated = Outcome { verdict: escalated, ..outcome("b", 0) };
+        assert_eq!(policy.withheld(EPOCH, 0, &escalated), None);
+    }
+
+    #[test]
+    fn a_sample_is_even_and_the_same_again() {
+        let mut policy = Policy::default();
+        policy.set(&asks(None, ReportingMode::Sampled { one_in: 10 }));
+        let raw = Record::Outcome(outcome("a", 0)).encode().unwrap();
+        let travels = policy.apply(EPOCH, 100, vec![raw.clone(); 10_000]);
+        let full = travels.iter().filter(|record| **record == raw).count();
+        assert!((900..1_100).contains(&full), "{full}");
+        assert_eq!(policy.apply(EPOCH, 100, vec![raw; 10_000]), travels);
+        let stub = Record::Withheld(Withheld::Sampled).encode().unwrap();
+        assert!(travels.iter().filter(|record| **record == stub).count() == 10_000 - full);
+    }
+
+    #[test]
+    fn each_day_and_task_is_told_once() {
+        let mut policy = Policy::default();
+        policy.set(&asks(Some("a"), ReportingMode::Sketch));
+        let mut sketcher = Sketcher::new(EPOCH, 5, BTreeSet::new());
+        let tasks = || ["a", "b"].into_iter().map(|task| task.parse().unwrap());
+        assert!(sketcher.observe(&policy, tasks()));
+        assert!(!sketcher.observe(&policy, tasks()));
+        sketcher.add(Some(&outcome("a", 10)));
+        sketcher.add(Some(&outcome("b", 20)));
+        sketcher.add(None);
+        sketcher.add(Some(&outcome("a", 30)));
+        assert!(sketcher.begins_day(DAY_MS) && !sketcher.is_due(DAY_MS - 1));
+        let told = sketcher.finish();
+        let [told] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((told.first, told.end, told.from_ms, told.until_ms), (5, 9, 10, 30));
+        assert_eq!(told.sketch.outcomes, 2);
+        policy.set(&asks(Some("a"), ReportingMode::Full));
+        sketcher.told(&policy);
+        assert_eq!(sketcher.state(), (EPOCH, 9, &BTreeSet::new()));
+        sketcher.add(Some(&outcome("a", DAY_MS)));
+        assert_eq!(sketcher.finish(), [], "everything travels again");
+    }
+}
