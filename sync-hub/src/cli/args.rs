@@ -4,6 +4,7 @@ use crate::database::Source;
 use crate::identity::HubAddress;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use landfall_hub_core::rollout::{Ring, seconds};
+use landfall_wire::directive::ReportingMode;
 use landfall_wire::id::{DeviceId, TaskName, Ticket};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -94,6 +95,24 @@ pub(super) enum Command {
     Restore {
         /// File that `backup` has written.
         file: PathBuf,
+    },
+    /// Ask a device for less than every outcome, or list what it was asked for.
+    ///
+    /// `full`: every outcome. `sampled:0.1`: an even tenth of them. `sketch`: counts and
+    /// distributions of each day. What was escalated always comes; what does not come stays in the
+    /// device's journal.
+    Report {
+        /// Name of the device.
+        device: DeviceId,
+        /// Of this task; without it, of all that were not asked for by name.
+        #[arg(long)]
+        task: Option<TaskName>,
+        /// full, sampled:SHARE or sketch; without it, what was asked for is listed.
+        #[arg(value_parser = super::report::mode)]
+        mode: Option<ReportingMode>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Print the totals.
     Stats {

@@ -14,6 +14,7 @@ mod lists;
 mod models;
 mod out;
 mod people;
+mod report;
 mod rollout;
 mod run;
 
@@ -59,6 +60,9 @@ fn execute(home: &Home, command: Command) -> Result<u8, Failure> {
         Command::Devices { json } => lists::devices(home, json)?,
         Command::Escalations(command) => desk::escalations(home, command)?,
         Command::Outcomes(args) => lists::outcomes(home, args)?,
+        Command::Report { device, task, mode, json } => {
+            report::report(home, &device, task, mode, json)?;
+        }
         Command::Stats { json } => lists::stats(home, json)?,
         Command::Models(command) => models::models(home, command)?,
         Command::Rollout(command) => rollout::rollout_command(home, command)?,

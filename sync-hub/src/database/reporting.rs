@@ -5,10 +5,16 @@ use super::sql::{self, Connection, params};
 use super::views::{self, SketchView, time};
 use super::{number, signed, unsigned};
 use landfall_hub_core::ledger::Place;
+use landfall_wire::directive::{Directive, Reporting};
 use landfall_wire::id::{DeviceId, Epoch};
 use landfall_wire::link::LinkReport;
+use landfall_wire::record::Record;
 use landfall_wire::sketch::{TaskSketch, Withheld};
+use std::collections::BTreeMap;
 use std::ops::Range;
+
+/// How directives of this kind are called among what is sent to a device.
+const KIND: &str = "reporting";
 
 /// Sketches that are listed, newest first: a year of one task.
 const SKETCH_ROWS_MAX: u32 = 366;
@@ -89,6 +95,26 @@ pub(super) fn keep_sketch(
 pub(super) fn keep_link(tx: &Connection, device: i64, report: &LinkReport) -> sql::Result<()> {
     let detail = views::link(report).to_string();
     tx.execute("UPDATE device SET link = ?2 WHERE id = ?1", params![device, detail]).map(drop)
+}
+
+/// What a device was last asked for, by task, and whether it knows.
+///
+/// # Errors
+/// Those of the database.
+pub fn asked(connection: &Connection, device: i64) -> sql::Result<Vec<(Reporting, bool)>> {
+    let rows = connection.rows(
+        "SELECT subject, record, delivered_ms IS NOT NULL FROM down
+         WHERE device = ?1 AND kind = ?2 ORDER BY id",
+        params![device, KIND],
+        |row| Ok((row.get::<String>(0)?, row.get::<Vec<u8>>(1)?, row.get::<bool>(2)?)),
+    )?;
+    let mut asked = BTreeMap::new();
+    for (subject, record, delivered) in rows {
+        if let Ok(Record::Directive(Directive::Reporting(reporting))) = Record::decode(&record) {
+            asked.insert(subject, (reporting, delivered));
+        }
+    }
+    Ok(asked.into_values().collect())
 }
 
 /// Sketches of a device, newest first.

@@ -18,9 +18,11 @@ pub(super) fn down_subject(record: &Record) -> (&'static str, String) {
             ("refusal", format!("{} {epoch}-{seq}", stream.name()))
         }
         Record::Answer(answer) => ("answer", answer.ticket.to_string()),
-        Record::Outcome(_) | Record::Escalation(_) | Record::Event(_) | Record::Loss(_) => {
-            ("none of a hub's", String::new())
-        }
+        Record::Outcome(_)
+        | Record::Escalation(_)
+        | Record::Event(_)
+        | Record::Loss(_)
+        | Record::Withheld(_) => ("none of a hub's", String::new()),
     }
 }
 
