@@ -3,13 +3,14 @@
 use crate::broker::{Broker, BrokerConfig, BrokerStatus};
 use crate::database::commands::Starting;
 use crate::database::{Database, DbError, Source, SourceError};
+use crate::desk::{Desk, DeskConfig, Times};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::exchange::{Exchange, Shared, peers};
 use crate::identity::{Authority, IdentityError};
 use crate::releases::driver::drive;
 use crate::releases::files::{Files, FilesError};
 use crate::retention;
-use crate::web::{Web, WebError};
+use crate::web::{Around, Web, WebError, WebFiles, WebIdentity};
 use landfall_systemd::Watchdog;
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Held by the hub that runs on a data directory.
 const RUN_LOCK: &str = "run.lock";
@@ -34,10 +35,14 @@ pub struct Config {
     pub database: Source,
     /// Where devices are met.
     pub devices: DevicesAt,
-    /// Address for the page and the API; loopback.
+    /// Address for the page and the API; another one than loopback is served over TLS.
     pub web: SocketAddr,
     /// Where files of releases are handed to devices, if they are.
     pub files: Option<SocketAddr>,
+    /// Certificate of the page, if it is not from the hub's own authority.
+    pub web_files: Option<WebFiles>,
+    /// Who is asked, beside people.
+    pub desk: DeskConfig,
     /// Names and addresses that devices use for this hub.
     pub names: Vec<String>,
     /// Days that outcomes are kept; for ever if not given.
@@ -62,6 +67,8 @@ pub struct Ready {
     pub web: SocketAddr,
     /// Where files of releases are handed out, if they are.
     pub files: Option<SocketAddr>,
+    /// Whether that is served over TLS.
+    pub tls: bool,
 }
 
 /// Where devices are met by a running hub.
@@ -111,6 +118,9 @@ pub enum HubError {
     /// The files of releases.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// The desk.
+    #[error("the desk cannot start: {0}")]
+    Desk(String),
 }
 
 /// Wall clock, milliseconds since 1970.
@@ -131,6 +141,9 @@ pub async fn serve(
 ) -> Result<(), HubError> {
     // The cheap refusals first.
     let web = Web::bind(config.web).await?;
+    if !config.web.ip().is_loopback() && config.database.is_missing(&config.data) {
+        return Err(WebError::NoAccounts(config.web).into());
+    }
     let authority = Authority::open(&config.data, now_ms())?;
     let _lock = lock(&config.data)?;
     let (database, writer) = start_database(config.database.clone()).await?;
@@ -150,14 +163,24 @@ pub async fn serve(
     let driving = tokio::spawn(drive(database.clone(), Arc::clone(&exchange.wake)));
     let peers = shared.database.then(|| tokio::spawn(peers::keep(Arc::clone(&exchange))));
     let web_address = web.address();
-    let web = web.serve(&exchange, doors.broker());
-    ready(Ready { devices: doors.met(), web: web_address, files: files_at });
+    let look = Arc::new(Notify::new());
+    let around = Around {
+        broker: doors.broker(),
+        look: Arc::clone(&look),
+        times: Times { undo_ms: config.desk.undo_ms, claim_ms: config.desk.claim_ms },
+        identity: web_identity(&config, &authority)?,
+    };
+    let tls = around.identity.is_some();
+    let web = web.serve(&exchange, around).await?;
+    let desk =
+        Desk::start(&exchange, Arc::new(config.desk.clone()), look).map_err(HubError::Desk)?;
+    ready(Ready { devices: doors.met(), web: web_address, files: files_at, tls });
     landfall_systemd::ready();
     let retention = config.outcomes_days.map(|days| retention::keep(database.clone(), days));
     let retention = retention.map(tokio::spawn);
     tokio::select! {
         () = stop => {}
-        () = Watchdog::new([database.pulse()]).feed(|| format!("page at http://{web_address}")) => {}
+        () = Watchdog::new([database.pulse()]).feed(|| format!("page at {web_address}")) => {}
     }
     tracing::info!("stopping");
     landfall_systemd::stopping();
@@ -167,6 +190,7 @@ pub async fn serve(
         retention.abort();
     }
     web.stop().await;
+    desk.stop().await;
     doors.close().await;
     if let Some(peers) = peers {
         peers.abort();
@@ -175,6 +199,18 @@ pub async fn serve(
     database.stop().await;
     let _ = tokio::task::spawn_blocking(move || writer.join()).await;
     Ok(())
+}
+
+/// What the page proves itself with: nothing on loopback, unless files are named.
+fn web_identity(config: &Config, authority: &Authority) -> Result<Option<WebIdentity>, HubError> {
+    if let Some(files) = &config.web_files {
+        return files.read().map(Some).map_err(|error| WebError::Certificate(error).into());
+    }
+    if config.web.ip().is_loopback() {
+        return Ok(None);
+    }
+    let server = authority.server(&hosts(config), now_ms())?;
+    Ok(Some(WebIdentity { certificates: vec![server.certificate], key: server.key }))
 }
 
 async fn start_database(source: Source) -> Result<(Database, JoinHandle<()>), DbError> {
@@ -188,7 +224,7 @@ async fn open_files(
     database: &Database,
 ) -> Result<Option<Files>, HubError> {
     let Some(listen) = config.files else { return Ok(None) };
-    let identity = authority.server(&hosts(config, listen), now_ms())?;
+    let identity = authority.server(&hosts(config), now_ms())?;
     Ok(Some(Files::start(listen, identity, &config.data, database.clone()).await?))
 }
 
@@ -200,7 +236,7 @@ impl Doors {
     ) -> Result<Doors, HubError> {
         Ok(match &config.devices {
             DevicesAt::Endpoint(listen) => {
-                let identity = authority.server(&hosts(config, *listen), now_ms())?;
+                let identity = authority.server(&hosts(config), now_ms())?;
                 Doors::Endpoint(Endpoint::start(*listen, identity, exchange).await?)
             }
             DevicesAt::Broker(broker) => {
@@ -249,14 +285,14 @@ fn lock(data: &Path) -> Result<File, HubError> {
 }
 
 /// Every name that the server certificate must have.
-fn hosts(config: &Config, listen: SocketAddr) -> Vec<String> {
+fn hosts(config: &Config) -> Vec<String> {
     let mut hosts: Vec<String> = LOCAL_NAMES.map(str::to_owned).into();
     // One certificate serves both, so that it is not issued anew for each.
     let endpoint = match config.devices {
         DevicesAt::Endpoint(at) => Some(at),
         DevicesAt::Broker(_) => None,
     };
-    let listens = [Some(listen), config.files, endpoint].into_iter().flatten();
+    let listens = [Some(config.web), config.files, endpoint].into_iter().flatten();
     let known = listens.map(|at| at.ip()).filter(|ip| !ip.is_unspecified());
     hosts.extend(known.map(|ip| ip.to_string()));
     hosts.extend(config.names.iter().cloned());

@@ -8,7 +8,10 @@
 //! * [`database`]: SQLite; one writing thread that commits in groups, readers beside it.
 //! * [`identity`]: the hub's own certificate authority and what it issues.
 //! * [`releases`]: releases of model packages, kept, handed out and rolled out.
-//! * [`web`]: JSON API and pages on loopback.
+//! * [`desk`]: asks stronger models and ticket systems, and sends what people agreed on.
+//! * [`web`]: JSON API and pages.
+//! * [`labels`]: answers as labelled data.
+//! * [`password`]: passwords of accounts, hashed.
 //!
 //! Decisions are taken in `landfall-hub-core`, which does no I/O. Invariants held here:
 //! * what a device is told is committed, is committed (`synchronous = FULL`), then told;
@@ -19,10 +22,13 @@
 pub mod broker;
 pub mod cli;
 pub mod database;
+pub mod desk;
 pub mod endpoint;
 pub mod exchange;
 pub mod hub;
 pub mod identity;
+pub mod labels;
+pub mod password;
 pub mod releases;
 mod retention;
 pub mod web;

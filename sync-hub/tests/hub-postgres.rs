@@ -15,6 +15,10 @@ mod answers;
 mod audit;
 #[path = "hub/client.rs"]
 mod client;
+#[path = "hub/desk.rs"]
+mod desk;
+#[path = "hub/double.rs"]
+mod double;
 #[path = "hub/hubs.rs"]
 mod hubs;
 #[path = "hub/identity.rs"]

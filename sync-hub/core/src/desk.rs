@@ -7,6 +7,16 @@
 //! Labels are checked against what the device said of its task. While the hub has not heard of
 //! the task (the event is still on its way), an answer is accepted with a warning: the operator
 //! knows the task, and a question must not wait for a record that may have been shed.
+//!
+//! * [`route`]: who is asked, in which order.
+//! * [`prompt`]: what a stronger model is asked, and what its reply means.
+//! * [`votes`]: when what people said becomes the answer.
+//! * [`similar`]: past cases that read like a question.
+
+pub mod prompt;
+pub mod route;
+pub mod similar;
+pub mod votes;
 
 use landfall_wire::id::{Confidence, Ticket};
 use landfall_wire::limits::{NAME_BYTES_MAX, RECORD_META_BYTES_MAX};

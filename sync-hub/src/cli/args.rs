@@ -3,6 +3,7 @@
 use crate::database::Source;
 use crate::identity::HubAddress;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use landfall_hub_core::account::Role;
 use landfall_hub_core::rollout::{Ring, seconds};
 use landfall_wire::directive::ReportingMode;
 use landfall_wire::id::{DeviceId, TaskName, Ticket};
@@ -114,6 +115,22 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Accounts of the page and the API. Without one, the page is open on this machine, and
+    /// closed to others.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Who did what on the page, the API and here, newest first.
+    Trail {
+        /// Lines to print at most.
+        #[arg(long, default_value_t = LIST_ROWS_DEFAULT)]
+        limit: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Answers as labelled data, as `landfall-models` reads it.
+    #[command(subcommand)]
+    Labels(LabelsCommand),
     /// Print the totals.
     Stats {
         /// Print JSON.
@@ -145,17 +162,25 @@ pub(super) struct RunArgs {
     /// [default: 1].
     #[arg(long, value_name = "1..8", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(super) hub_number: Option<u8>,
-    /// Address for the page and the API, loopback only [default: 127.0.0.1:8080].
+    /// Address for the page and the API [default: 127.0.0.1:8080]. Another one than loopback
+    /// needs an account (`user add`), and is served over TLS.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(super) web: Option<SocketAddr>,
     /// Hand files of releases to devices at this address, over HTTPS [default: off].
     #[arg(long, value_name = "ADDR:PORT")]
     pub(super) files_listen: Option<SocketAddr>,
+    /// PEM file of the page's certificate [default: the hub's own authority issues one].
+    #[arg(long, value_name = "FILE", requires = "web_key")]
+    pub(super) web_certificate: Option<PathBuf>,
+    /// PEM file of its key.
+    #[arg(long, value_name = "FILE", requires = "web_certificate")]
+    pub(super) web_key: Option<PathBuf>,
     /// Name or address that devices use for this hub, or for its broker; goes into the hub's
     /// certificate. Repeatable.
     #[arg(long, value_name = "HOST")]
     pub(super) name: Vec<String>,
-    /// TOML file with `listen`, `web`, `files_listen`, `names`, `database` and `[broker]`.
+    /// TOML file with `listen`, `web`, `files_listen`, `names`, `database` `[broker]` and
+    /// `[desk]`.
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }
@@ -437,6 +462,109 @@ pub(super) struct DecisionArgs {
     /// characters, or without them if the value is found in the text.
     #[arg(long, value_name = "JSON")]
     pub(super) fields: Option<String>,
+}
+
+/// Commands on accounts.
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Make an account; the password comes from standard input.
+    Add {
+        /// Its name.
+        name: String,
+        /// What it may do.
+        #[arg(long, value_enum)]
+        role: RoleArg,
+        /// Read the password from this file instead.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// List accounts and their tokens.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let an account do more or less.
+    Role {
+        /// Its name.
+        name: String,
+        /// What it may do.
+        #[arg(value_enum)]
+        role: RoleArg,
+    },
+    /// Set a new password, from standard input; ends the sessions of the account.
+    Password {
+        /// Its name.
+        name: String,
+        /// Read the password from this file instead.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Take an account away, with its sessions and tokens. Its name is not given again.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+    /// Make a token with which a program may do what the account may.
+    Token {
+        /// Name of the account.
+        name: String,
+        /// What it is for.
+        #[arg(long)]
+        label: String,
+        /// Days until it ends [default: never].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: Option<u32>,
+    },
+    /// Revoke a token.
+    RevokeToken {
+        /// Its number, from `user list`.
+        id: i64,
+    },
+}
+
+/// What an account may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum RoleArg {
+    /// See everything.
+    Viewer,
+    /// Answer questions, too.
+    Operator,
+    /// Release models and rules, too.
+    Releaser,
+    /// Manage accounts, too.
+    Admin,
+}
+
+impl From<RoleArg> for Role {
+    fn from(role: RoleArg) -> Role {
+        match role {
+            RoleArg::Viewer => Role::Viewer,
+            RoleArg::Operator => Role::Operator,
+            RoleArg::Releaser => Role::Releaser,
+            RoleArg::Admin => Role::Admin,
+        }
+    }
+}
+
+/// Commands on labelled data.
+#[derive(Debug, Subcommand)]
+pub(super) enum LabelsCommand {
+    /// Write the answered questions of a task as JSON lines.
+    Export {
+        /// The task.
+        #[arg(long)]
+        task: TaskName,
+        /// Only of this device.
+        #[arg(long)]
+        device: Option<DeviceId>,
+        /// Only random audits: an unbiased sample, as an evaluation wants it.
+        #[arg(long)]
+        audits: bool,
+        /// File to write [default: standard output].
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// Arguments of `outcomes`.

@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::lists::decision;
 use super::{Home, open, out};
 use crate::database::commands::{GiveAnswer, GiveAnswerError};
+use crate::database::desk::people::Given;
 use crate::database::queries::{self, Page};
 use crate::database::views::EscalationView;
 use crate::database::{self};
@@ -12,7 +13,7 @@ use crate::hub::{is_running, now_ms};
 use landfall_hub_core::desk::{Draft, DraftDecision, State};
 use serde_json::json;
 
-pub(super) fn escalations(home: &Home, command: EscalationsCommand) -> Result<(), Failure> {
+pub(super) fn escalations(home: &Home, command: EscalationsCommand) -> Result<u8, Failure> {
     match command {
         EscalationsCommand::List { state, device, limit, json } => {
             let state = match state {
@@ -22,7 +23,8 @@ pub(super) fn escalations(home: &Home, command: EscalationsCommand) -> Result<()
                 StateFilter::Expired => Some(State::Expired),
                 StateFilter::All => None,
             };
-            list(home, &Page { device, state, limit, ..Page::default() }, json)
+            list(home, &Page { device, state, limit, ..Page::default() }, json)?;
+            Ok(0)
         }
         EscalationsCommand::Show { escalation, json } => {
             let (device, ticket) = (escalation.device, escalation.ticket);
@@ -33,7 +35,7 @@ pub(super) fn escalations(home: &Home, command: EscalationsCommand) -> Result<()
             } else {
                 show(&found);
             }
-            Ok(())
+            Ok(0)
         }
         EscalationsCommand::Answer(args) => answer(home, args),
     }
@@ -91,18 +93,27 @@ fn show(escalation: &EscalationView) {
     }
 }
 
-fn answer(home: &Home, args: AnswerArgs) -> Result<(), Failure> {
+/// Noted, and somebody else must agree before it is sent.
+const NOTED: u8 = 3;
+
+fn answer(home: &Home, args: AnswerArgs) -> Result<u8, Failure> {
     let AnswerArgs { escalation, decision, by, note } = args;
-    let draft = Draft { decision: draft(decision)?, by, note };
+    let draft = Draft { decision: draft(decision)?, by: by.clone(), note };
     let command = GiveAnswer {
         device: escalation.device.clone(),
         ticket: escalation.ticket,
+        voter: by,
         draft,
         now_ms: now_ms(),
     };
-    let checked = database::apply(&mut open(home)?, &command)??;
-    if let Some(warning) = checked.warning {
-        out::note(&warning);
+    let given = database::apply(&mut open(home)?, &command)??;
+    if let Some(warning) = &given.checked().warning {
+        out::note(warning);
+    }
+    if let Given::Noted(_) = given {
+        let name = format!("{}/{}", escalation.device, escalation.ticket);
+        out::line(format!("noted for {name}; it is sent when somebody else says the same"));
+        return Ok(NOTED);
     }
     let when = if is_running(&home.data) {
         "the hub delivers it as soon as the device is connected"
@@ -110,7 +121,7 @@ fn answer(home: &Home, args: AnswerArgs) -> Result<(), Failure> {
         "it is delivered when the hub runs"
     };
     out::line(format!("answered {}/{}; {when}", escalation.device, escalation.ticket));
-    Ok(())
+    Ok(0)
 }
 
 fn draft(args: DecisionArgs) -> Result<DraftDecision, Failure> {

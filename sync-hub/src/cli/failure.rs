@@ -119,10 +119,17 @@ impl From<HubError> for Failure {
             HubError::Files(_) => {
                 Failure::new(message, "choose another --files-listen, or stop what uses the port")
             }
-            HubError::Web(WebError::NotLoopback(_)) => Failure::usage(
+            HubError::Web(WebError::NoAccounts(_)) => Failure::usage(
                 message,
-                "use 127.0.0.1, and an SSH tunnel (ssh -L 8080:127.0.0.1:8080 HUB) from elsewhere",
+                "make an account first: landfall-hub user add NAME --role admin; or use 127.0.0.1, \
+                 and an SSH tunnel (ssh -L 8080:127.0.0.1:8080 HUB) from elsewhere",
             ),
+            HubError::Web(WebError::Certificate(_)) => {
+                Failure::usage(message, "check --web-certificate and --web-key")
+            }
+            HubError::Desk(_) => {
+                Failure::usage(message, "check `[desk]` of the configuration file")
+            }
             HubError::Web(WebError::Listen { .. }) => {
                 Failure::new(message, "choose another --web, or stop what uses the port")
             }

@@ -10,6 +10,7 @@ mod backup;
 mod broker_config;
 mod desk;
 mod failure;
+mod labels;
 mod lists;
 mod models;
 mod out;
@@ -17,6 +18,7 @@ mod people;
 mod report;
 mod rollout;
 mod run;
+mod user;
 
 use crate::database::sql::Connection;
 use crate::database::{self, Source};
@@ -58,11 +60,14 @@ fn execute(home: &Home, command: Command) -> Result<u8, Failure> {
         Command::Backup { file } => backup::backup(home, &file)?,
         Command::Restore { file } => backup::restore(home, &file)?,
         Command::Devices { json } => lists::devices(home, json)?,
-        Command::Escalations(command) => desk::escalations(home, command)?,
+        Command::Escalations(command) => return desk::escalations(home, command),
         Command::Outcomes(args) => lists::outcomes(home, args)?,
         Command::Report { device, task, mode, json } => {
             report::report(home, &device, task, mode, json)?;
         }
+        Command::User(command) => user::user(home, command)?,
+        Command::Trail { limit, json } => user::trail(home, limit, json)?,
+        Command::Labels(command) => labels::labels(home, command)?,
         Command::Stats { json } => lists::stats(home, json)?,
         Command::Models(command) => models::models(home, command)?,
         Command::Rollout(command) => rollout::rollout_command(home, command)?,

@@ -4,8 +4,11 @@ use super::args::{LISTEN_DEFAULT, RunArgs};
 use super::failure::Failure;
 use super::{Home, out};
 use crate::broker::BrokerConfig;
+use crate::desk::DeskConfig;
+use crate::desk::config::DeskTable;
 use crate::hub::{self, Config, DevicesAt, Met, Ready, now_ms};
 use crate::identity::{Authority, BrokerFiles, HUBS_MAX, HubAddress, hub_user};
+use crate::web::WebFiles;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -30,6 +33,10 @@ struct File {
     names: Vec<String>,
     outcomes_days: Option<std::num::NonZeroU32>,
     broker: Option<BrokerTable>,
+    web_certificate: Option<PathBuf>,
+    web_key: Option<PathBuf>,
+    #[serde(default)]
+    desk: DeskTable,
 }
 
 /// The table `[broker]` of the configuration file.
@@ -46,9 +53,9 @@ struct BrokerTable {
 
 pub(super) fn run(home: &Home, args: &RunArgs) -> Result<(), Failure> {
     let data = &home.data;
-    let file = match &args.config {
+    let (file, desk) = match &args.config {
         Some(path) => read(path)?,
-        None => File::default(),
+        None => (File::default(), DeskConfig::default()),
     };
     let names = if args.name.is_empty() { file.names.clone() } else { args.name.clone() };
     landfall_systemd::log_to_stderr("info");
@@ -58,6 +65,8 @@ pub(super) fn run(home: &Home, args: &RunArgs) -> Result<(), Failure> {
         devices: devices_at(data, args, &file)?,
         web: args.web.or(file.web).unwrap_or(WEB_DEFAULT),
         files: args.files_listen.or(file.files_listen),
+        web_files: web_files(args, &file)?,
+        desk,
         names,
         outcomes_days: file.outcomes_days.map(std::num::NonZeroU32::get),
     };
@@ -120,6 +129,22 @@ fn devices_at(data: &Path, args: &RunArgs, file: &File) -> Result<DevicesAt, Fai
     }
 }
 
+/// Certificate and key of the page, both from the command line or both from the file.
+fn web_files(args: &RunArgs, file: &File) -> Result<Option<WebFiles>, Failure> {
+    let (certificate, key) = match (&args.web_certificate, &args.web_key) {
+        (None, None) => (&file.web_certificate, &file.web_key),
+        given => given,
+    };
+    match (certificate.clone(), key.clone()) {
+        (Some(certificate), Some(key)) => Ok(Some(WebFiles { certificate, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) | (None, Some(_)) => Err(Failure::usage(
+            "`web_certificate` and `web_key` go together",
+            "name both, or neither for a certificate of the hub's own authority",
+        )),
+    }
+}
+
 fn broker(
     data: &Path,
     address: HubAddress,
@@ -143,7 +168,8 @@ fn broker(
 }
 
 fn ready(ready: Ready) {
-    tracing::info!("the page is at http://{}", ready.web);
+    let scheme = if ready.tls { "https" } else { "http" };
+    tracing::info!("the page is at {scheme}://{}", ready.web);
     let devices = match ready.devices {
         Met::Endpoint(address) => format!("mqtt={address}"),
         Met::Broker(address) => format!("broker={address}"),
@@ -152,20 +178,27 @@ fn ready(ready: Ready) {
     out::line(format!("ready {devices} web={}{files}", ready.web));
 }
 
-fn read(path: &Path) -> Result<File, Failure> {
+fn read(path: &Path) -> Result<(File, DeskConfig), Failure> {
     let at = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("cannot read {at}: {error}"), "check --config"))?;
-    toml::from_str(&text).map_err(|error| {
-        let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
-        let line = before.matches('\n').count() + 1;
+    let line = |byte: usize| text[..byte.min(text.len())].matches('\n').count() + 1;
+    let file: File = toml::from_str(&text).map_err(|error| {
+        let line = line(error.span().map_or(0, |span| span.start));
         Failure::usage(
             format!("{at}:{line}: {}", error.message()),
             "the file may hold `listen`, `web`, `files_listen` (\"ADDR:PORT\"), `names` (a list), \
              `database` (a URL), `outcomes_days` (a number), and a table \
-             `[broker]` with `address` (\"HOST:PORT\"), `ca`, `certificate`, `key`, `number`",
+             `[broker]` with `address` (\"HOST:PORT\"), `ca`, `certificate`, `key`, `number`; `[desk]` is \
+             described in the hub's guide",
         )
-    })
+    })?;
+    let desk = file.desk.check().map_err(|wrong| {
+        let lines = wrong.iter().map(|it| format!("{at}:{}: {}", line(it.at), it.what));
+        let lines: Vec<String> = lines.collect();
+        Failure::usage(lines.join("\n"), "correct the tables of `[desk]`; the hub's guide has them")
+    })?;
+    Ok((file, desk))
 }
 
 #[cfg(test)]

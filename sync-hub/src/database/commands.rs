@@ -1,9 +1,11 @@
 //! What is written, apart from batches: greetings, deliveries, answers, identities, contact.
 
+use super::accounts::trail;
+use super::desk::people::{Given, give};
 use super::ledger::SqlLedger;
 use super::sql::{self, Connection, params};
 use super::{Command, lock, number, queries, signed};
-use landfall_hub_core::desk::{AnswerError, Checked, Draft};
+use landfall_hub_core::desk::{AnswerError, Draft};
 use landfall_hub_core::fleet::clock_offset_ms;
 use landfall_hub_core::ledger::{self, Refused};
 use landfall_hub_core::session::Greeting;
@@ -117,6 +119,8 @@ pub struct GiveAnswer {
     pub device: DeviceId,
     /// Its ticket.
     pub ticket: Ticket,
+    /// Whose word it is, where people must agree: an account, or the name in the draft.
+    pub voter: String,
     /// The answer as typed.
     pub draft: Draft,
     /// Now, by the hub's clock.
@@ -140,7 +144,8 @@ pub enum GiveAnswerError {
 }
 
 impl Command for GiveAnswer {
-    type Done = Result<Checked, GiveAnswerError>;
+    /// Sent, or noted where others must agree.
+    type Done = Result<Given, GiveAnswerError>;
 
     fn apply(&self, tx: &Connection) -> sql::Result<Self::Done> {
         let not_found =
@@ -149,9 +154,12 @@ impl Command for GiveAnswer {
             return Ok(Err(not_found()));
         };
         lock(tx, device)?;
-        let mut ledger = SqlLedger::new(tx, device, self.now_ms);
-        let draft = self.draft.clone();
-        let given = ledger::give_answer(&mut ledger, self.ticket, draft, self.now_ms)?;
+        let voter = self.voter.trim();
+        let given = give(tx, (device, self.ticket), (voter, &self.draft), self.now_ms)?;
+        if given.is_ok() {
+            let subject = format!("{}/{}", self.device, self.ticket);
+            trail(tx, self.now_ms, (voter, "answered", &subject, ""))?;
+        }
         Ok(given.map_err(|refused| match refused {
             Refused::NotFound => not_found(),
             Refused::Answer(error) => error.into(),

@@ -2,6 +2,7 @@
 //! [`landfall_hub_core::ledger`].
 
 use super::columns::Columns;
+use super::quality::Tally;
 use super::rows::Outcomes;
 use super::sql::{self, Connection, Row, SqlError, params};
 use super::{audit, number, queries, reporting, signed, unsigned, views};
@@ -32,6 +33,7 @@ struct Totals {
     rejected: u64,
     /// Whether a loss was told.
     lost: bool,
+    tally: Tally,
 }
 
 impl<'a> SqlLedger<'a> {
@@ -71,6 +73,7 @@ impl<'a> SqlLedger<'a> {
             let sql = "UPDATE device SET lost = ?2 WHERE id = ?1";
             self.tx.execute(sql, params![self.device, number(lost)])?;
         }
+        self.totals.tally.write(self.tx, self.device, unsigned(self.now_ms))?;
         self.tx
             .execute(
                 "UPDATE device SET contact_ms = ?2, frames_received = frames_received + 1,
@@ -148,6 +151,7 @@ impl Ledger for SqlLedger<'_> {
         let record = record.map_err(|error| SqlError::Encode(Box::new(error)))?;
         let (epoch, seq) = (signed(place.epoch.0), number(place.seq));
         let place = [self.device.into(), epoch.into(), seq.into(), self.now_ms.into()];
+        self.totals.tally.add(outcome);
         self.outcomes.push(place, record, Columns::of(outcome));
         if let Some(caller_id) = &outcome.caller_id {
             self.outcomes.note_caller_id(outcome.task.as_str(), caller_id);

@@ -10,13 +10,16 @@
 //!
 //! How statements are written is in [`sql`]; what the tables are, in `schema`.
 
+pub mod accounts;
 pub mod audit;
 pub mod backup;
 mod columns;
 pub mod commands;
+pub mod desk;
 mod error;
 pub mod ingest;
 mod ledger;
+pub mod quality;
 pub mod queries;
 pub mod reporting;
 pub mod retention;

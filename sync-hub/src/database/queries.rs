@@ -430,6 +430,7 @@ pub fn escalations(connection: &Connection, wanted: &Page) -> sql::Result<Rows<E
     let mut filter = Filter::default()
         .and(&condition, &after)
         .and_if("escalation.state = ?", wanted.state.map(State::name))
+        .and_if("escalation.task = ?", wanted.task.as_deref())
         .and_if(&format!("escalation.{OF_DEVICE}"), wanted.device.as_ref().map(DeviceId::as_str));
     let rows = wanted.rows();
     let limit = filter.param(&rows);
@@ -459,6 +460,15 @@ pub fn escalation(
         params![device.as_str(), signed(ticket.epoch.0), number(ticket.seq)],
         escalation_row,
     )
+}
+
+/// One escalation by its row.
+///
+/// # Errors
+/// Those of the database.
+pub fn escalation_by_id(connection: &Connection, id: i64) -> sql::Result<Option<EscalationView>> {
+    let sql = format!("{ESCALATION_COLUMNS} WHERE escalation.id = ?1");
+    connection.maybe(&sql, params![id], escalation_row)
 }
 
 fn escalation_row(row: &Row<'_>) -> sql::Result<EscalationView> {

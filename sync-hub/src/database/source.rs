@@ -82,6 +82,14 @@ pub enum SourceError {
 }
 
 impl Source {
+    /// Whether the hub of a directory was never there.
+    pub(crate) fn is_missing(&self, data: &Path) -> bool {
+        match self {
+            Source::Sqlite(path) => !path.is_file(),
+            Source::Postgres(_) => !data.is_dir(),
+        }
+    }
+
     /// The database that is named, else the one that the directory is known for, else the file in
     /// it.
     ///

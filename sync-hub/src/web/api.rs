@@ -3,7 +3,12 @@
 use super::App;
 use super::error::Refused;
 use super::form;
+use super::session::{self, Actor};
+use crate::database::accounts;
 use crate::database::commands::GiveAnswer;
+use crate::database::desk::people::Given;
+use crate::database::desk::reads;
+use crate::database::quality::{self, DAYS_MAX, Window};
 use crate::database::queries::{self, PAGE_ROWS_MAX, Page};
 use crate::database::reporting;
 use crate::database::views::{DeviceView, EscalationView, EventView, Stats};
@@ -13,8 +18,8 @@ use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
-use landfall_hub_core::desk::{Checked, Draft, DraftDecision, DraftField, State as Stage};
+use axum::response::{IntoResponse, Response};
+use landfall_hub_core::desk::{Draft, DraftDecision, DraftField, State as Stage};
 use landfall_wire::id::{DeviceId, Ticket};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -77,7 +82,7 @@ pub(super) async fn outcomes(State(app): State<App>, RawQuery(query): RawQuery) 
 }
 
 pub(super) async fn escalations(State(app): State<App>, RawQuery(query): RawQuery) -> Reply<Value> {
-    let page = page(query.as_deref(), &["state", "device", "after", "limit"])?;
+    let page = page(query.as_deref(), &["state", "device", "task", "after", "limit"])?;
     let found = app.database.read(move |reader| queries::escalations(reader, &page)).await?;
     Ok(Json(json!({ "escalations": found.rows, "next": found.next })))
 }
@@ -94,6 +99,8 @@ pub(super) fn page(query: Option<&str>, known: &[&str]) -> Result<Page, Refused>
         match key.as_str() {
             // A form that was left empty means no filter.
             _ if value.is_empty() => {}
+            // Read by who exports.
+            "format" => {}
             "device" => {
                 page.device = Some(value.parse().map_err(|error| bad(format!("{error}")))?);
             }
@@ -130,7 +137,7 @@ pub(super) fn name(device: &str, ticket: &str) -> Result<(DeviceId, Ticket), Ref
     parsed.ok_or_else(|| no_escalation(device, ticket))
 }
 
-fn no_escalation(device: &str, ticket: &str) -> Refused {
+pub(super) fn no_escalation(device: &str, ticket: &str) -> Refused {
     Refused::not_found(
         format!("there is no escalation {ticket} of device {device}"),
         "see the open ones under /api/v1/escalations",
@@ -155,7 +162,7 @@ struct AnswerBody {
     #[serde(default, deserialize_with = "given")]
     label: Option<Option<String>>,
     fields: Option<Vec<DraftField>>,
-    by: String,
+    by: Option<String>,
     note: Option<String>,
 }
 
@@ -170,7 +177,7 @@ pub(super) async fn answer(
     State(app): State<App>,
     Path((device, ticket)): Path<(String, String)>,
     body: Bytes,
-) -> Reply<Value> {
+) -> Result<Response, Refused> {
     let (device, ticket) = name(&device, &ticket)?;
     let remedy = r#"send {"label": "…" or null, "by": "…", "note": "…"} or {"fields": [{"label", "value"}], "by": "…"}"#;
     let body: AnswerBody = serde_json::from_slice(&body).map_err(|error| {
@@ -184,22 +191,114 @@ pub(super) async fn answer(
             return Err(Refused::bad_request("give either a label or fields", remedy));
         }
     };
-    let draft = Draft { decision, by: body.by, note: body.note };
-    let checked = give_answer(&app, device.clone(), ticket, draft).await?;
+    let by = body.by.unwrap_or_default();
+    let draft = Draft { decision, by, note: body.note };
+    let given = give_answer(&app, device.clone(), ticket, draft).await?;
     let escalation = find_escalation(&app, device, ticket).await?;
-    Ok(Json(json!({ "escalation": escalation, "warning": checked.warning })))
+    let warning = &given.checked().warning;
+    let body = json!({ "escalation": escalation, "warning": warning });
+    let status = match given {
+        Given::Sent(_) => StatusCode::OK,
+        // Somebody else must say the same.
+        Given::Noted(_) => StatusCode::ACCEPTED,
+    };
+    Ok((status, Json(body)).into_response())
 }
 
+/// Gives an answer at once. Where there are accounts, it is that of the account; the name in a
+/// program's draft tells who answered behind it.
 pub(super) async fn give_answer(
     app: &App,
     device: DeviceId,
     ticket: Ticket,
-    draft: Draft,
-) -> Result<Checked, Refused> {
-    let command = GiveAnswer { device, ticket, draft, now_ms: now_ms() };
-    let checked = app.database.write(command).await??;
+    mut draft: Draft,
+) -> Result<Given, Refused> {
+    let voter = match session::actor() {
+        Actor::Person { who, .. } => {
+            draft.by.clone_from(&who.name);
+            who.name
+        }
+        Actor::Program { who } => {
+            let behind = draft.by.trim();
+            let named = behind.is_empty() || behind == who.name;
+            draft.by = if named { who.name.clone() } else { format!("{behind} ({})", who.name) };
+            who.name
+        }
+        Actor::Open | Actor::Nobody => draft.by.trim().to_owned(),
+    };
+    let command = GiveAnswer { device, ticket, voter, draft, now_ms: now_ms() };
+    let given = app.database.write(command).await??;
     app.wake.notify_one();
-    Ok(checked)
+    app.look.notify_one();
+    Ok(given)
+}
+
+/// Where questions wait, and what models cost.
+pub(super) async fn desk(State(app): State<App>) -> Reply<Value> {
+    let read = app.database.read(|reader| Ok((reads::places(reader)?, reads::spending(reader)?)));
+    let (places, spending) = read.await?;
+    Ok(Json(json!({ "places": places, "spending": spending })))
+}
+
+/// One question with where it stands at the desk.
+pub(super) async fn desk_of(
+    State(app): State<App>,
+    Path((device, ticket)): Path<(String, String)>,
+) -> Reply<reads::Brief> {
+    let missing = no_escalation(&device, &ticket);
+    let (device, ticket) = name(&device, &ticket)?;
+    let found = app.database.read(move |reader| reads::brief(reader, &device, ticket));
+    found.await?.ok_or(missing).map(Json)
+}
+
+/// Days of the quality page unless asked otherwise: four weeks.
+const QUALITY_DAYS_DEFAULT: u64 = 28;
+
+/// Reads the parameters of the quality page.
+pub(super) fn window(query: Option<&str>, now_ms: u64) -> Result<Window, Refused> {
+    let mut window = Window { device: None, days: QUALITY_DAYS_DEFAULT, now_ms };
+    for (key, value) in form::parse(query.unwrap_or_default()) {
+        let bad =
+            |remedy: String| Refused::bad_request(format!("{key}={value} is not valid"), remedy);
+        match key.as_str() {
+            "device" | "days" if value.is_empty() => {}
+            "device" => {
+                window.device = Some(value.parse().map_err(|error| bad(format!("{error}")))?);
+            }
+            "days" => {
+                let days = value.parse().ok().filter(|days| (1..=DAYS_MAX).contains(days));
+                window.days = days.ok_or_else(|| bad(format!("use 1 to {DAYS_MAX}")))?;
+            }
+            _ => return Err(bad("the parameters are device, days".to_owned())),
+        }
+    }
+    Ok(window)
+}
+
+pub(super) async fn quality(State(app): State<App>, RawQuery(query): RawQuery) -> Reply<Value> {
+    let window = window(query.as_deref(), now_ms())?;
+    let read = app.database.read(move |reader| {
+        let days = quality::days(reader, window.now_ms, window.days)?;
+        Ok((days, quality::quality(reader, &window)?))
+    });
+    let (days, rows) = read.await?;
+    Ok(Json(json!({ "days": days, "quality": rows })))
+}
+
+pub(super) async fn accounts(State(app): State<App>) -> Reply<Value> {
+    let accounts = app.database.read(accounts::list).await?;
+    Ok(Json(json!({ "accounts": accounts })))
+}
+
+pub(super) async fn trail(State(app): State<App>, RawQuery(query): RawQuery) -> Reply<Value> {
+    let page = page(query.as_deref(), &["after", "limit"])?;
+    let (after, limit) = (page.after, page.limit);
+    let lines =
+        app.database.read(move |reader| accounts::trail_lines(reader, after, limit + 1)).await?;
+    let more = lines.len() > limit as usize;
+    let lines = &lines[..lines.len().min(limit as usize)];
+    let next = lines.last().filter(|_| more).map(|line| line.id);
+    Ok(Json(json!({ "trail": lines, "next": next })))
 }
 
 pub(super) async fn losses(State(app): State<App>) -> Reply<Value> {

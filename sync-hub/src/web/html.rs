@@ -1,8 +1,10 @@
 //! HTML without a template engine: everything that is not ours goes through [`Esc`].
 
+use super::session::{self, Actor};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use landfall_hub_core::account::Role;
 use std::fmt;
 
 /// Text for HTML, in elements and in quoted attributes.
@@ -49,14 +51,36 @@ impl HtmlPage {
 }
 
 /// The navigation.
-const SECTIONS: [(&str, &str); 3] =
-    [("/", "Fleet"), ("/outcomes", "Outcomes"), ("/escalations", "Escalations")];
+const SECTIONS: [(&str, &str); 5] = [
+    ("/", "Fleet"),
+    ("/desk", "Desk"),
+    ("/outcomes", "Outcomes"),
+    ("/escalations", "Escalations"),
+    ("/quality", "Quality"),
+];
+
+/// The end of the navigation: who one is.
+fn account_links(section: &str) -> String {
+    let mut html = String::new();
+    let actor = session::actor();
+    if actor.role() == Some(Role::Admin) && actor.name().is_some() {
+        let current = if section == "/accounts" { " aria-current=\"page\"" } else { "" };
+        html.push_str(&format!("<a href=\"/accounts\"{current}>Accounts</a>"));
+    }
+    if let Actor::Person { who, .. } = &actor {
+        html.push_str(&format!("<a class=\"own\" href=\"/account\">{}</a>", Esc(&who.name)));
+    }
+    html
+}
 
 impl IntoResponse for HtmlPage {
     fn into_response(self) -> Response {
         let HtmlPage { status, title, section, body } = self;
+        // Who is not known sees the way in only.
+        let known = session::actor().role().is_some();
         let links: String = SECTIONS
             .iter()
+            .filter(|_| known)
             .map(|(path, name)| {
                 let current = if *path == section { " aria-current=\"page\"" } else { "" };
                 format!("<a href=\"{path}\"{current}>{name}</a>")
@@ -66,11 +90,13 @@ impl IntoResponse for HtmlPage {
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
              <title>{title} · Landfall hub</title><link rel=\"stylesheet\" href=\"/style.css\">\
-             <link rel=\"icon\" href=\"data:,\"></head><body>\
+             <link rel=\"icon\" href=\"data:,\">\
+             <script src=\"/hub.js\" defer></script></head><body>\
              <a class=\"skip\" href=\"#main\">Skip to content</a>\
-             <nav aria-label=\"Main\"><strong>Landfall hub</strong>{links}</nav>\
+             <nav aria-label=\"Main\"><strong>Landfall hub</strong>{links}{account}</nav>\
              <main id=\"main\"><h1>{title}</h1>{body}</main></body></html>\n",
             title = Esc(title),
+            account = account_links(section),
         );
         (status, [(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
     }

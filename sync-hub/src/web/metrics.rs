@@ -1,11 +1,14 @@
-//! For machines that watch: `/healthz` and `/metrics` (Prometheus text format).
+//! For machines that watch: `/healthz`, `/readyz` and `/metrics` (Prometheus text format).
 
 use super::App;
 use super::error::Refused;
-use crate::database::queries;
+use crate::database::desk::reads::{self, PlaceView, SpendView};
+use crate::database::sql::{self, Connection};
 use crate::database::views::Stats;
+use crate::database::{Command, queries};
 use crate::exchange::Counters;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use std::fmt::Write;
@@ -17,11 +20,63 @@ pub(super) async fn healthz(State(app): State<App>) -> Result<&'static str, Refu
     Ok("ok\n")
 }
 
+/// Ready is: the database takes writes, and the broker, if there is one, is connected.
+pub(super) async fn readyz(State(app): State<App>) -> Result<&'static str, Refused> {
+    app.database.write(Probe).await?;
+    let broker = app.broker.as_ref().map(|broker| broker.borrow().clone());
+    if let Some(broker) = broker.filter(|broker| !broker.connected) {
+        let why = broker.last_error.as_deref().unwrap_or("connecting");
+        return Err(Refused::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "broker",
+            format!("the broker {} is not connected: {why}", broker.address),
+            "see the hub's log",
+        ));
+    }
+    Ok("ready\n")
+}
+
+/// A transaction that changes nothing.
+struct Probe;
+
+impl Command for Probe {
+    type Done = ();
+    fn apply(&self, _: &Connection) -> sql::Result<()> {
+        Ok(())
+    }
+}
+
 pub(super) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Refused> {
-    let stats = app.database.read(queries::stats).await?;
+    let read = app.database.read(|reader| {
+        Ok((queries::stats(reader)?, reads::places(reader)?, reads::spending(reader)?))
+    });
+    let (stats, places, spending) = read.await?;
     let broker = app.broker.as_ref().map(|broker| broker.borrow().connected);
-    let text = render(&stats, &app.counters, broker);
+    let mut text = render(&stats, &app.counters, broker);
+    desk(&mut text, &places, &spending);
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text))
+}
+
+/// What waits at the desk, and what it costs: a row for each place.
+fn desk(text: &mut String, places: &[PlaceView], spending: &[SpendView]) {
+    // Names of places are plain (see `desk::config`). Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "# HELP landfall_hub_desk_waiting Questions that wait, by place\n\
+         # TYPE landfall_hub_desk_waiting gauge"
+    );
+    for PlaceView { place, waiting, .. } in places {
+        let _ = writeln!(text, "landfall_hub_desk_waiting{{place=\"{place}\"}} {waiting}");
+    }
+    let _ = writeln!(
+        text,
+        "# HELP landfall_hub_desk_spent Spent or set aside on the last day with requests\n\
+         # TYPE landfall_hub_desk_spent gauge"
+    );
+    let newest = spending.first().map(|row| row.day.as_str()).unwrap_or_default();
+    for SpendView { place, spent, .. } in spending.iter().filter(|row| row.day == newest) {
+        let _ = writeln!(text, "landfall_hub_desk_spent{{place=\"{place}\"}} {spent}");
+    }
 }
 
 fn render(stats: &Stats, counters: &Counters, broker: Option<bool>) -> String {

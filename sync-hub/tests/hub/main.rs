@@ -9,9 +9,12 @@
 /// See `tests/hub-postgres.rs`.
 const POSTGRES: bool = false;
 
+mod accounts;
 mod answers;
 mod audit;
 mod client;
+mod desk;
+mod double;
 mod hubs;
 mod identity;
 mod ingest;

@@ -87,15 +87,20 @@ impl Hub {
         self.start_with(&["--listen", "127.0.0.1:0"]);
     }
 
-    fn start_with(&mut self, devices: &[&str]) {
+    /// Starts with more arguments.
+    pub(crate) fn start_more(&mut self, more: &[String]) {
+        let more = more.iter().map(String::as_str);
+        let args: Vec<&str> = ["--listen", "127.0.0.1:0"].into_iter().chain(more).collect();
+        self.start_with(&args);
+    }
+
+    fn start_with(&mut self, args: &[&str]) {
         assert!(self.process.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let mut child = self
-            .command(&[&["run", "--web", "127.0.0.1:0"][..], devices].concat())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        // Unless the test says where.
+        let web: &[&str] = if args.contains(&"--web") { &[] } else { &["--web", "127.0.0.1:0"] };
+        let args = [&["run"][..], web, args].concat();
+        let mut child = self.command(&args).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = |key: &str| {
@@ -107,6 +112,19 @@ impl Hub {
         let mqtt = if line.contains(" broker=") { "broker=" } else { "mqtt=" };
         let (mqtt, web) = (address(mqtt), address("web="));
         self.process = Some(Running { child, mqtt, web });
+    }
+
+    /// Whether its database can be shared.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// Makes an account.
+    pub(crate) fn add_user(&self, name: &str, role: &str, password: &str) {
+        let file = self.path("password");
+        std::fs::write(&file, format!("{password}\n")).unwrap();
+        let file = file.to_str().unwrap();
+        self.run_ok(&["user", "add", name, "--role", role, "--password-file", file]);
     }
 
     fn running(&self) -> &Running {
@@ -295,6 +313,22 @@ fn agent() -> ureq::Agent {
         .timeout_global(Some(DEADLINE))
         .build()
         .into()
+}
+
+/// Asks a page over TLS, trusting one authority.
+pub(crate) fn get_tls(ca: &[u8], url: &str) -> (u16, String) {
+    let root = ureq::tls::Certificate::from_pem(ca).unwrap();
+    let tls = ureq::tls::TlsConfig::builder()
+        .root_certs(ureq::tls::RootCerts::from([root]))
+        .unversioned_rustls_crypto_provider(rustls::crypto::ring::default_provider().into())
+        .build();
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .tls_config(tls)
+        .timeout_global(Some(DEADLINE))
+        .build();
+    let response = ureq::Agent::new_with_config(config).get(url).call().unwrap();
+    (response.status().as_u16(), response.into_body().read_to_string().unwrap())
 }
 
 /// Copies a directory of plain files.

@@ -7,8 +7,10 @@ use crate::web::api::{find_escalation, give_answer, name};
 use crate::web::error::Refused;
 use crate::web::form;
 use crate::web::html::{Esc, HtmlPage};
+use crate::web::session::{self, Actor, csrf_field};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
+use landfall_hub_core::account::Role;
 use landfall_hub_core::desk::{BY_BYTES_MAX, Draft, DraftDecision, DraftField, State as Stage};
 use landfall_wire::limits::RECORD_META_BYTES_MAX;
 use landfall_wire::record::TaskKind;
@@ -20,22 +22,28 @@ const BLANK_ROWS: usize = 4;
 
 /// What was typed into the form; shown again if it was refused.
 #[derive(Debug, Default)]
-struct Typed {
-    decision: String,
-    label: String,
-    fields: Vec<(String, String)>,
-    by: String,
-    note: String,
+pub(super) struct Typed {
+    pub(super) decision: String,
+    pub(super) label: String,
+    pub(super) fields: Vec<(String, String)>,
+    pub(super) by: String,
+    pub(super) note: String,
 }
 
 impl Typed {
-    fn read(body: &str) -> Typed {
+    pub(super) fn read(body: &str) -> Typed {
         let mut typed = Typed::default();
         let mut field_label = String::new();
         for (key, value) in form::parse(body) {
             match key.as_str() {
                 "decision" => typed.decision = value,
-                "label" => typed.label = value,
+                // The desk's choices have an empty one for "no label fits".
+                "label" => {
+                    if value.is_empty() && typed.decision.is_empty() {
+                        typed.decision = "out-of-scope".to_owned();
+                    }
+                    typed.label = value;
+                }
                 "field-label" => field_label = value,
                 // A browser sends each row's label just before its value.
                 "field-value" => typed.fields.push((std::mem::take(&mut field_label), value)),
@@ -47,7 +55,7 @@ impl Typed {
         typed
     }
 
-    fn draft(&self) -> Draft {
+    pub(super) fn draft(&self) -> Draft {
         let decision = match self.decision.as_str() {
             "out-of-scope" => DraftDecision::OutOfScope,
             "fields" => DraftDecision::Fields(
@@ -89,9 +97,9 @@ pub(in crate::web) async fn answer(
     let here = format!("/escalations/{device}/{ticket}");
     let found = find_escalation(&app, device, ticket).await?;
     match given {
-        Ok(checked) => match checked.warning {
+        Ok(given) => match &given.checked().warning {
             None => Ok(Redirect::to(&here).into_response()),
-            Some(warning) => Ok(page(&found, Some(&warning), &typed).into_response()),
+            Some(warning) => Ok(page(&found, Some(warning), &typed).into_response()),
         },
         Err(Refused { status, message, .. }) => {
             let mut page = page(&found, Some(&message), &typed);
@@ -117,7 +125,7 @@ fn page(escalation: &EscalationView, notice: Option<&str>, typed: &Typed) -> Htm
         ("State", Esc(&escalation.state).to_string()),
         ("Why asked", Esc(&escalation.reason).to_string()),
         ("Device's guess", decision(escalation.provisional.as_ref())),
-        ("Best labels", candidates(&escalation.candidates)),
+        ("Best labels", candidates_html(&escalation.candidates)),
         ("Metadata", meta(&escalation.meta)),
         ("Asked", time(&escalation.at)),
         ("Received", time(&escalation.received_at)),
@@ -145,7 +153,7 @@ fn page(escalation: &EscalationView, notice: Option<&str>, typed: &Typed) -> Htm
             put!(html, "<p class=\"text\">{}</p>", Esc(note));
         }
     }
-    if escalation.state == Stage::Open.name() {
+    if escalation.state == Stage::Open.name() && session::actor().may(Role::Operator) {
         answer_form(&mut html, escalation, typed);
     } else {
         html.push_str("<p><a href=\"/escalations\">To the open questions</a></p>");
@@ -153,35 +161,48 @@ fn page(escalation: &EscalationView, notice: Option<&str>, typed: &Typed) -> Htm
     HtmlPage::new("/escalations", "Escalation", html)
 }
 
-fn candidates(candidates: &Value) -> String {
+fn candidates_html(list: &Value) -> String {
     let mut html = String::new();
-    for candidate in candidates.as_array().into_iter().flatten() {
-        let label = candidate.get("label").and_then(Value::as_str).unwrap_or_default();
-        let confidence = candidate.get("confidence").and_then(Value::as_f64).unwrap_or_default();
+    for (label, confidence) in candidates(list) {
         put!(html, "{} <span class=\"soft\">{confidence:.2}</span><br>", Esc(label));
     }
     html
 }
 
+/// The device's best labels with their probabilities.
+pub(super) fn candidates(list: &Value) -> Vec<(String, f64)> {
+    let part = |candidate: &Value| {
+        Some((candidate.get("label")?.as_str()?.to_owned(), candidate.get("confidence")?.as_f64()?))
+    };
+    list.as_array().into_iter().flatten().filter_map(part).collect()
+}
+
 fn answer_form(html: &mut String, escalation: &EscalationView, typed: &Typed) {
     put!(
         html,
-        "<h2>Answer</h2><form class=\"answer\" method=\"post\" action=\"/escalations/{}/{}\">",
+        "<h2>Answer</h2><form class=\"answer\" method=\"post\" action=\"/escalations/{}/{}\">{}",
         Esc(&escalation.device),
         Esc(&escalation.ticket),
+        csrf_field(),
     );
     match escalation.kind.as_deref().map(kind) {
         Some(TaskKind::Extraction) => fields(html, escalation, typed),
         Some(TaskKind::Classification) | None => labels(html, escalation, typed),
     }
+    if matches!(session::actor(), Actor::Open) {
+        put!(
+            html,
+            "<label for=\"by\">Your name</label>\
+             <input id=\"by\" name=\"by\" required maxlength=\"{BY_BYTES_MAX}\" \
+             autocomplete=\"name\" value=\"{}\">",
+            Esc(&typed.by),
+        );
+    }
     put!(
         html,
-        "<label for=\"by\">Your name</label>\
-         <input id=\"by\" name=\"by\" required maxlength=\"{BY_BYTES_MAX}\" autocomplete=\"name\" \
-         value=\"{}\"><label for=\"note\">Note for the asker (optional)</label>\
+        "<label for=\"note\">Note for the asker (optional)</label>\
          <textarea id=\"note\" name=\"note\" rows=\"2\" maxlength=\"{RECORD_META_BYTES_MAX}\">{}\
          </textarea>",
-        Esc(&typed.by),
         Esc(&typed.note),
     );
     match escalation.kind.as_deref().map(kind) {
@@ -218,7 +239,7 @@ fn labels(html: &mut String, escalation: &EscalationView, typed: &Typed) {
     html.push_str("</select>");
 }
 
-fn fields(html: &mut String, escalation: &EscalationView, typed: &Typed) {
+pub(super) fn fields(html: &mut String, escalation: &EscalationView, typed: &Typed) {
     let rows = if typed.fields.is_empty() { guessed(escalation) } else { typed.fields.clone() };
     html.push_str(
         "<fieldset><legend>Fields, copied exactly from the text; empty rows are left out</legend>",

@@ -2,17 +2,45 @@
 
 use super::{Sorry, put, time};
 use crate::broker::BrokerStatus;
+use crate::database::quality::{self, DayView};
 use crate::database::views::{self, DeviceView, Stats};
 use crate::database::{number, queries};
+use crate::hub::now_ms;
 use crate::web::App;
 use crate::web::api::{DeviceDetail, find_device};
+use crate::web::error::Refused;
 use crate::web::html::{Esc, HtmlPage};
+use crate::web::svg::{Chart, bars, line};
 use axum::extract::{Path, State};
+use axum::response::Html;
 use std::fmt::Write;
 
+/// Days of the charts: four weeks, so that a weekday is seen four times.
+const CHART_DAYS: u64 = 28;
+
+/// Devices whose backlog is drawn: the longest ones.
+const BACKLOG_BARS: usize = 12;
+
 pub(in crate::web) async fn fleet(State(app): State<App>) -> Result<HtmlPage, Sorry> {
-    let read = app.database.read(|reader| Ok((queries::stats(reader)?, queries::devices(reader)?)));
-    let (stats, devices) = read.await?;
+    let html = format!("<div data-live=\"/live/fleet\">{}</div>", live_html(&app).await?);
+    Ok(HtmlPage::new("/", "Fleet", html))
+}
+
+/// The part of the page that is kept up to date.
+pub(in crate::web) async fn live(State(app): State<App>) -> Result<Html<String>, Sorry> {
+    Ok(Html(live_html(&app).await?))
+}
+
+async fn live_html(app: &App) -> Result<String, Refused> {
+    let now_ms = now_ms();
+    let read = app.database.read(move |reader| {
+        Ok((
+            queries::stats(reader)?,
+            queries::devices(reader)?,
+            quality::days(reader, now_ms, CHART_DAYS)?,
+        ))
+    });
+    let (stats, devices, days) = read.await?;
     let mut html = figures(&stats);
     if let Some(broker) = &app.broker {
         broker_line(&mut html, &broker.borrow());
@@ -22,8 +50,9 @@ pub(in crate::web) async fn fleet(State(app): State<App>) -> Result<HtmlPage, So
             "<p>No device is enrolled. <code>landfall-hub enroll NAME --out DIR</code> makes an \
              identity to put on a box.</p>",
         );
-        return Ok(HtmlPage::new("/", "Fleet", html));
+        return Ok(html);
     }
+    charts(&mut html, &days, &devices);
     html.push_str(
         "<div class=\"wide\"><table><thead><tr><th>Device<th>State<th>Last contact\
          <th class=\"n\">Backlog<th class=\"n\">Outcomes<th class=\"n\">Open questions\
@@ -37,7 +66,43 @@ pub(in crate::web) async fn fleet(State(app): State<App>) -> Result<HtmlPage, So
     html.push_str(
         "<p class=\"soft\">Times are UTC. The backlog is as of a device's last greeting.</p>",
     );
-    Ok(HtmlPage::new("/", "Fleet", html))
+    Ok(html)
+}
+
+/// Outcomes a day, the share that was escalated, and where records wait.
+fn charts(html: &mut String, days: &[DayView], devices: &[DeviceView]) {
+    #[expect(clippy::cast_precision_loss, reason = "drawn in a few hundred pixels")]
+    let real = |count: u64| count as f64;
+    let short = |day: &DayView| day.day.get(5..).unwrap_or_default().to_owned();
+    let outcomes: Vec<_> = days.iter().map(|day| (short(day), real(day.outcomes))).collect();
+    let escalated: Vec<_> = days.iter().map(|day| real(day.escalated)).collect();
+    let rate = |day: &DayView| {
+        let decided = day.outcomes.saturating_sub(day.refused).max(1);
+        (short(day), real(day.escalated) * 100.0 / real(decided))
+    };
+    let rates: Vec<_> = days.iter().map(rate).collect();
+    let mut backlog: Vec<&DeviceView> = devices.iter().filter(|it| it.backlog > 0).collect();
+    backlog.sort_by_key(|device| std::cmp::Reverse(device.backlog));
+    let waiting = backlog.iter().take(BACKLOG_BARS);
+    let waiting: Vec<_> =
+        waiting.map(|device| (device.device.clone(), real(device.backlog))).collect();
+    html.push_str("<div class=\"charts\">");
+    html.push_str(&bars(&Chart {
+        title: "Outcomes a day, escalated in front",
+        values: &outcomes,
+        parts: &escalated,
+        unit: "",
+    }));
+    html.push_str(&line(&Chart { title: "Escalated", values: &rates, parts: &[], unit: " %" }));
+    if !waiting.is_empty() {
+        html.push_str(&bars(&Chart {
+            title: "Records that wait on devices",
+            values: &waiting,
+            parts: &[],
+            unit: "",
+        }));
+    }
+    html.push_str("</div>");
 }
 
 fn figures(stats: &Stats) -> String {

@@ -1,12 +1,23 @@
-//! The pages: server-rendered, no script, usable with a keyboard and on a phone.
+//! The pages: server-rendered, usable without a script, with a keyboard and on a tablet. The
+//! script adds keys and keeps some parts up to date.
 
+mod accounts;
+mod desk;
 mod escalation;
 mod fleet;
 mod lists;
+mod login;
+mod quality;
 
+pub(super) use accounts::{accounts, change as change_account, trail};
+pub(super) use desk::{
+    act as desk_act, desk, list as desk_list, next as desk_next, question as desk_question,
+};
 pub(super) use escalation::{answer, escalation};
-pub(super) use fleet::{device, fleet};
+pub(super) use fleet::{device, fleet, live as fleet_live};
 pub(super) use lists::{escalations, outcomes};
+pub(super) use login::{change_own, login, own, sign_in, sign_out};
+pub(super) use quality::quality;
 
 use super::error::Refused;
 use super::html::{Esc, HtmlPage};
@@ -17,6 +28,10 @@ use std::fmt::Write;
 
 pub(super) async fn style() -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("../style.css"))
+}
+
+pub(super) async fn script() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("../hub.js"))
 }
 
 pub(super) async fn not_found() -> Sorry {
