@@ -5,6 +5,7 @@
 //! * [`http`], [`spool`], [`cli`]: the three intakes; [`input`] and [`bulk`] are what the last
 //!   two share.
 //! * [`store`]: durable streams with cursors; [`queue`] shows what they hold.
+//! * [`clock`]: what time it is.
 //! * [`release`]: model packages that the hub rolls out.
 //! * [`link`]: the ways to the hub, and what of them may be used; [`sync`]: the connection to it.
 //! * [`reporting`]: which outcomes travel, as the hub asks, and sketches of the others.
@@ -14,6 +15,7 @@
 
 pub mod bulk;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod http;
 pub mod input;

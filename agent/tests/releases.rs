@@ -122,7 +122,7 @@ struct Running {
 }
 
 fn start(opened: Opened) -> Running {
-    let Opened { config, pipeline, models, faults } = opened;
+    let Opened { config, pipeline, models, faults, .. } = opened;
     assert_eq!(faults, Vec::<String>::new());
     let (tell, status) = watch::channel(DeskStatus::default());
     let parts = DeskConfig {

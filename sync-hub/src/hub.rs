@@ -6,7 +6,7 @@ use crate::database::{Database, DbError, Source, SourceError};
 use crate::desk::{Desk, DeskConfig, Times};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::exchange::{Exchange, Shared, peers};
-use crate::identity::{Authority, IdentityError};
+use crate::identity::{Authority, IdentityError, renewals};
 use crate::releases::driver::drive;
 use crate::releases::files::{Files, FilesError};
 use crate::retention;
@@ -144,7 +144,7 @@ pub async fn serve(
     if !config.web.ip().is_loopback() && config.database.is_missing(&config.data) {
         return Err(WebError::NoAccounts(config.web).into());
     }
-    let authority = Authority::open(&config.data, now_ms())?;
+    let authority = Arc::new(Authority::open(&config.data, now_ms())?);
     let _lock = lock(&config.data)?;
     let (database, writer) = start_database(config.database.clone()).await?;
     config.database.remember(&config.data)?;
@@ -162,6 +162,8 @@ pub async fn serve(
     database.write(starting).await?;
     let driving = tokio::spawn(drive(database.clone(), Arc::clone(&exchange.wake)));
     let peers = shared.database.then(|| tokio::spawn(peers::keep(Arc::clone(&exchange))));
+    let renewing = renewals::keep(Arc::clone(&authority), Arc::clone(&exchange));
+    let renewing = tokio::spawn(renewing);
     let web_address = web.address();
     let look = Arc::new(Notify::new());
     let around = Around {
@@ -189,6 +191,7 @@ pub async fn serve(
     if let Some(retention) = retention {
         retention.abort();
     }
+    renewing.abort();
     web.stop().await;
     desk.stop().await;
     doors.close().await;
@@ -225,19 +228,21 @@ async fn open_files(
 ) -> Result<Option<Files>, HubError> {
     let Some(listen) = config.files else { return Ok(None) };
     let identity = authority.server(&hosts(config), now_ms())?;
-    Ok(Some(Files::start(listen, identity, &config.data, database.clone()).await?))
+    Ok(Some(Files::start(listen, &identity, &config.data, database.clone()).await?))
 }
 
 impl Doors {
     async fn open(
         config: &Config,
-        authority: &Authority,
+        authority: &Arc<Authority>,
         exchange: Arc<Exchange>,
     ) -> Result<Doors, HubError> {
         Ok(match &config.devices {
             DevicesAt::Endpoint(listen) => {
                 let identity = authority.server(&hosts(config), now_ms())?;
-                Doors::Endpoint(Endpoint::start(*listen, identity, exchange).await?)
+                Doors::Endpoint(
+                    Endpoint::start(*listen, &identity, Arc::clone(authority), exchange).await?,
+                )
             }
             DevicesAt::Broker(broker) => {
                 Doors::Broker(Broker::start(broker.clone(), exchange).await?)

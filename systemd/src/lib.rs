@@ -3,16 +3,19 @@
 //! * [`ready`] and [`stopping`]: for `Type=notify`.
 //! * [`Watchdog`]: tells it that the service is alive, as long as each of its parts is; a
 //!   [`Pulse`] is how a part shows that.
-//! * [`log_to_stderr`]: log lines, with the priority that the journal understands.
+//! * [`log_to_stderr`]: log lines, with the priority that the journal understands; [`recent`] has
+//!   the last warnings and errors.
 //!
 //! A systemd that does not listen never keeps the service from working.
 
 mod log;
 mod pulse;
+mod recent;
 mod watchdog;
 
 pub use log::log_to_stderr;
 pub use pulse::{Busy, Pulse};
+pub use recent::{Line, recent};
 pub use watchdog::Watchdog;
 
 use sd_notify::NotifyState;

@@ -1,12 +1,15 @@
 //! Log lines on standard error.
 
+use crate::recent::Recent;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Logs to standard error what `RUST_LOG` asks for, else from `level` on. Where that goes to the
 /// journal, each line begins with its priority (`sd-daemon(3)`) and has no time, which the journal
@@ -18,9 +21,9 @@ pub fn log_to_stderr(level: &str) {
         .with_writer(std::io::stderr)
         .with_ansi(false);
     let _already = if stderr_is_journal() {
-        log.event_format(Journal::default()).try_init()
+        log.event_format(Journal::default()).finish().with(Recent).try_init()
     } else {
-        log.try_init()
+        log.finish().with(Recent).try_init()
     };
 }
 

@@ -286,7 +286,6 @@ impl Device {
     pub fn start(&mut self) -> Result<()> {
         drop(self.node.take());
         let mut spec = self.spec(&["run"]);
-        spec.env.clone_from(&self.env);
         if let Some(disk) = &self.disk {
             disk.give(&mut spec)?;
         }
@@ -311,7 +310,7 @@ impl Device {
             executable: self.executable.clone(),
             role: Role::Agent,
             args: args.iter().map(OsString::from).chain(config).collect(),
-            env: Vec::new(),
+            env: self.env.clone(),
             log: self.dir.join("agent.log"),
         }
     }

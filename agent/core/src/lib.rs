@@ -13,6 +13,8 @@
 //! * [`reply`]: what the caller gets; [`report`]: which outcomes travel, and sketches of the others.
 //! * [`task`]: one task's whole path; [`replay`]: whether it comes out again as it did.
 //!
+//! [`clock`]: what time it is, on a box that may not know.
+//!
 //! What must not be lost is kept by [`store`]: streams of records, tickets and replies on any
 //! [`store::Medium`]; [`verify`] says whether it is whole. [`link`] says which way to the hub may be
 //! used, when and how much of it, and [`session`] is a state machine for one connection.
@@ -25,6 +27,7 @@
 //! Not here: sockets, disks, clocks, randomness, models. They are values that the shell passes,
 //! or, for the disk, an implementation of two traits.
 
+pub mod clock;
 mod decide;
 pub mod guard;
 pub mod judgement;

@@ -74,6 +74,74 @@ pub(super) enum Command {
     /// Check the configuration, the packages and what thresholds promise
     #[command(after_help = EXIT_CODES)]
     CheckConfig(StatusArgs),
+    /// Look at everything that can keep this box from its work, and say what to do about it
+    ///
+    /// Identity, clock, disk and its wear, network, the way to the hub step by step, models, what
+    /// waits, the last errors. Works whether the agent runs or not, and changes nothing. Exit
+    /// status: 0 nothing fails, 1 something does, 2 the configuration is not valid, 3 nothing fails
+    /// but the agent does not run.
+    #[command(after_help = EXIT_CODES)]
+    Doctor(StatusArgs),
+    /// Get this device's certificate from its hub, with a one-time token
+    ///
+    /// On the hub, `landfall-hub token new DEVICE` prints the token. The key is made here and never
+    /// leaves the box. Whoever answers at HUB must be vouched for by the authority that the token
+    /// names.
+    #[command(after_help = EXIT_CODES)]
+    Enroll(EnrollArgs),
+    /// Collect what support needs in one tar file, without secrets
+    ///
+    /// The report of `doctor`, the status, the queue's counts, the configuration with keys and
+    /// passwords removed, and the end of the log. No keys, and no text of requests.
+    #[command(after_help = EXIT_CODES)]
+    Diag(DiagArgs),
+    /// Print what completes this command line in a shell
+    ///
+    /// For bash: landfall-agent completions bash > /etc/bash_completion.d/landfall-agent
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages to a directory
+    #[command(hide = true)]
+    ManPages {
+        /// The directory
+        dir: PathBuf,
+    },
+    /// Print the reference of the configuration, in Markdown
+    #[command(hide = true)]
+    ConfigReference,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct EnrollArgs {
+    /// Where the hub is: HOST:PORT
+    pub(super) hub: String,
+    /// The token; `-` or nothing reads standard input, where no list of processes shows it
+    pub(super) token: Option<String>,
+    /// Write the identity to this directory [default: hub.identity of the configuration]
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Replace an identity that is there
+    #[arg(long)]
+    pub(super) renew: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) common: RunArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct DiagArgs {
+    /// Write to this file [default: landfall-diag-DEVICE-TIME.tar here]
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    /// Print what was written as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) common: RunArgs,
 }
 
 #[derive(Debug, Subcommand)]

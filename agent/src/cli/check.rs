@@ -3,11 +3,12 @@
 use super::args::StatusArgs;
 use super::failure::Failure;
 use super::{Done, output};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::pipeline::{Models, Task};
 use crate::release;
 use crate::service;
-use crate::sync::Identity;
+use crate::sync::Wallet;
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -55,7 +56,8 @@ fn report(config: &Config, models: &Models, tasks: &[Task]) -> Report {
     let fault = |f: &crate::pipeline::Fault| format!("{}; remedy: {}", f.message, f.remedy);
     let mut faults: Vec<String> = models.faults.iter().map(fault).collect();
     if let Some(hub) = &config.hub
-        && let Err(error) = Identity::load(&hub.identity)
+        && let Err(error) =
+            Wallet::new(&hub.identity, &config.data_dir, Clock::open(&config.data_dir)).pick()
     {
         faults.push(format!("{error}; remedy: {}", error.remedy()));
     }

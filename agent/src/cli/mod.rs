@@ -1,8 +1,9 @@
-//! The command line: `run`, `ask`, `batch`, `status`, `ticket`, `queue`, `replay`, `check-config`.
+//! The command line: `run`, `ask`, `batch`, `status`, `ticket`, `queue`, `replay`, `check-config`,
+//! `doctor`, `diag`.
 //!
 //! All but `run` and `check-config` talk to the running agent of the data directory. Without one,
 //! `ask`, `batch` and `ticket` open the store themselves; a store has one owner at a time, so
-//! never both. `queue` and `replay`, which only look, open a copy.
+//! never both. `queue`, `replay`, `doctor` and `diag`, which only look, open a copy.
 
 mod args;
 mod ask;
@@ -10,7 +11,11 @@ mod batch;
 mod check;
 mod client;
 mod desk;
+mod diag;
+mod doctor;
+mod enroll;
 mod failure;
+mod generate;
 mod link;
 mod output;
 mod queue;
@@ -75,6 +80,12 @@ fn execute(command: &Command) -> Result<Done, Failure> {
         },
         Command::Replay(args) => replay::replay(args),
         Command::CheckConfig(args) => check::check(args),
+        Command::Doctor(args) => doctor::doctor(args),
+        Command::Enroll(args) => enroll::enroll(args),
+        Command::Diag(args) => diag::diag(args),
+        Command::Completions { shell } => generate::completions(*shell),
+        Command::ManPages { dir } => generate::man_pages(dir),
+        Command::ConfigReference => generate::config_reference(),
     }
 }
 

@@ -37,6 +37,36 @@ pub(super) fn error(failure: &Failure) {
     }
 }
 
+/// Colours, where they are seen: on a terminal, unless `NO_COLOR` is set (no-color.org).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Paint(bool);
+
+impl Paint {
+    /// None at all.
+    pub(super) const PLAIN: Paint = Paint(false);
+
+    pub(super) fn of_stdout() -> Paint {
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Paint(io::stdout().is_terminal() && !unwanted)
+    }
+
+    pub(super) fn good(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    pub(super) fn doubtful(self, text: &str) -> String {
+        self.with("33", text)
+    }
+
+    pub(super) fn bad(self, text: &str) -> String {
+        self.with("1;31", text)
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
 /// A line on standard error that is overwritten in place; silent where it is not a terminal.
 pub(super) struct Progress {
     shown: bool,

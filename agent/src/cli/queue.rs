@@ -174,6 +174,13 @@ fn event_sentence(event: &Event) -> String {
             );
             format!("{at}  release {release} of {package}: {}", report.stage.name())
         }
+        Event::Clock { first, end, off_ms, behind, exact } => {
+            let most = if *exact { "" } else { "at most " };
+            let last = end.saturating_sub(1);
+            let how = if *behind { "behind" } else { "ahead" };
+            format!("the clock was {most}{} s {how}, outcomes {first} to {last}", off_ms / 1000)
+        }
+        Event::CertificateWanted { .. } => "a new certificate is wanted".to_owned(),
     }
 }
 

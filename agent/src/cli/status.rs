@@ -2,9 +2,11 @@
 
 use super::args::StatusArgs;
 use super::failure::Failure;
-use super::output::{self, size};
-use super::{Done, desk};
-use crate::http::{LinkBody, ReleaseBody, StatusBody, StoreBody, TaskBody, UnrecordedBody};
+use super::output::{self, Paint, size};
+use super::{Done, desk, shown_time};
+use crate::http::{
+    ClockBody, LinkBody, ReleaseBody, StatusBody, StoreBody, TaskBody, UnrecordedBody,
+};
 use crate::metrics::Counts;
 use std::fmt::Write;
 use std::time::Duration;
@@ -26,12 +28,12 @@ pub(super) fn status(args: &StatusArgs) -> Result<Done, Failure> {
     if args.json {
         output::json_pretty(&status)?;
     } else {
-        output::line(format_args!("{}", render(&status).trim_end()))?;
+        output::line(format_args!("{}", render(&status, Paint::of_stdout()).trim_end()))?;
     }
     Ok(Done::Done)
 }
 
-fn render(status: &StatusBody) -> String {
+fn render(status: &StatusBody, paint: Paint) -> String {
     let mut out = String::new();
     // Writing to a string does not fail; the results below are ignored for that.
     let up = humantime::format_duration(Duration::from_secs(status.uptime_secs));
@@ -63,8 +65,16 @@ fn render(status: &StatusBody) -> String {
     for (package, release) in &status.releases {
         let _ = writeln!(out, "release of {package}: {}", release_line(release));
     }
+    if let Some(clock) = &status.clock {
+        let _ = writeln!(out, "clock {}", clock_line(clock));
+    }
     for fault in &status.faults {
-        let _ = writeln!(out, "fault: {fault}");
+        let _ = writeln!(out, "{}", paint.doubtful(&format!("fault: {fault}")));
+    }
+    for line in status.recent.iter().filter(|line| line.level == "error") {
+        let error =
+            format!("error {}x, last {}: {}", line.times, shown_time(line.at_ms), line.text);
+        let _ = writeln!(out, "{}", paint.bad(&error));
     }
     out
 }
@@ -120,6 +130,19 @@ fn release_line(release: &ReleaseBody) -> String {
         let _ = write!(line, "; NOT USED: {failed}");
     }
     line
+}
+
+fn clock_line(clock: &ClockBody) -> String {
+    let (now, wall) = (shown_time(clock.now_ms), shown_time(clock.wall_ms));
+    match clock.source.as_str() {
+        "wall-clock" => now,
+        "wall-clock-confirmed" => {
+            let off_ms = clock.hub_ahead_ms.unwrap_or(0).unsigned_abs();
+            format!("{now}, {} s off the hub's", off_ms / 1000)
+        }
+        "hub" => format!("{now} by the hub; THE CLOCK IS WRONG: it shows {wall}"),
+        _ => format!("{now} at least; THE CLOCK IS NOT SET: it shows {wall}"),
+    }
 }
 
 fn link_line(link: &LinkBody) -> String {

@@ -9,6 +9,7 @@
 
 mod link;
 mod problem;
+mod reference;
 mod releases;
 mod section;
 mod site;
@@ -26,6 +27,7 @@ use landfall_wire::id::ShortDigest;
 pub use link::{Link, Sign};
 use problem::Report;
 pub use problem::{ConfigError, Problem};
+pub use reference::reference;
 use section::Section;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

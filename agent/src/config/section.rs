@@ -11,6 +11,17 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+#[cfg(test)]
+thread_local! {
+    static ASKED: std::cell::RefCell<Vec<(String, &'static str)>> = Default::default();
+}
+
+/// Every table and key that this thread's readers asked for since the last call.
+#[cfg(test)]
+pub(super) fn asked() -> Vec<(String, &'static str)> {
+    ASKED.take()
+}
+
 /// A value with its line.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct At<T> {
@@ -277,6 +288,8 @@ impl<'a> Section<'a> {
         read: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
     ) -> Option<At<T>> {
         self.known.push(key);
+        #[cfg(test)]
+        ASKED.with_borrow_mut(|asked| asked.push((self.name.clone(), key)));
         let value = self.table.get(key)?;
         let line = self.report.line(value.span().start);
         let read = read(value.get_ref());

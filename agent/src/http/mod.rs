@@ -19,10 +19,11 @@ mod types;
 
 pub use error::{ApiError, ErrorBody, ErrorEnvelope};
 pub use escalations::WAIT_MAX;
+pub use landfall_systemd::Line;
 pub use link::{LinkState, LinkWord};
 pub use listener::{CONNECTIONS_MAX, Limited, SILENCE};
 pub use status::{
-    LinkBody, ReleaseBody, StatusBody, StoreBody, StreamBody, TaskBody, UnrecordedBody,
+    ClockBody, LinkBody, ReleaseBody, StatusBody, StoreBody, StreamBody, TaskBody, UnrecordedBody,
 };
 pub use tasks::{BATCH_ITEMS_MAX, BODY_BYTES_MAX, BODY_READ};
 pub use types::{AnswerBody, FieldBody, ItemBody, MechanismBody, ReplyBody, Status, TicketBody};

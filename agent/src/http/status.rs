@@ -1,6 +1,7 @@
 //! `GET /v1/status` and `GET /healthz`.
 
 use super::App;
+use crate::clock;
 use crate::config::WhenUnrecordable;
 use crate::link::UplinkReport;
 use crate::metrics::{Counts, Summary};
@@ -12,6 +13,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use landfall_agent_core::release::{Entry, Stage};
+use landfall_systemd::Line;
 use landfall_wire::release::ReleaseRef;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -60,6 +62,26 @@ pub struct StatusBody {
     pub reporting: BTreeMap<String, String>,
     /// What a person should look at.
     pub faults: Vec<String>,
+    /// What time it is.
+    #[serde(default)]
+    pub clock: Option<ClockBody>,
+    /// The last warnings and errors since the start, oldest first.
+    #[serde(default)]
+    pub recent: Vec<Line>,
+}
+
+/// What time it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockBody {
+    /// The best that is known, milliseconds since 1970; records are stamped with it.
+    pub now_ms: u64,
+    /// What the wall clock shows.
+    pub wall_ms: u64,
+    /// `wall-clock`, `wall-clock-confirmed` by the hub, `hub` (the wall clock is wrong), or
+    /// `last-known`: the wall clock shows a time that has passed, and the hub was not heard yet.
+    pub source: String,
+    /// How far the hub's clock is ahead of the wall clock, if it was heard since the start.
+    pub hub_ahead_ms: Option<i64>,
 }
 
 /// One task.
@@ -241,6 +263,8 @@ impl StatusBody {
             reporting: overview.reporting.asked().into_iter().collect(),
             uplink: overview.link().map(|_| overview.uplink.report(&store.streams)),
             faults: overview.faults.to_vec(),
+            clock: Some(ClockBody::from(&overview.clock.shown())),
+            recent: landfall_systemd::recent(),
         }
     }
 }
@@ -252,6 +276,17 @@ impl TaskBody {
             Backing::Missing(why) => (None, Some(why.clone())),
         };
         TaskBody { package, missing, promise: task.promise(), counts }
+    }
+}
+
+impl From<&clock::Shown> for ClockBody {
+    fn from(shown: &clock::Shown) -> ClockBody {
+        ClockBody {
+            now_ms: shown.now_ms,
+            wall_ms: shown.wall_ms,
+            source: shown.source.name().to_owned(),
+            hub_ahead_ms: shown.hub_ahead_ms,
+        }
     }
 }
 

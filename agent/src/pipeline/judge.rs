@@ -4,7 +4,6 @@ use super::masking::Masking;
 use super::models::{Backing, Model};
 use super::pool::{Ask, Busy, Ran, Seen};
 use super::{Inner, ModelFailure, Served, Task};
-use crate::stamp::wall_ms;
 use landfall_agent_core::judgement::Judgement;
 use landfall_agent_core::redact::ModelMasks;
 use landfall_agent_core::request::{ModelView, Request};
@@ -140,7 +139,7 @@ impl Inner {
             tracing::error!(why, "the model that masks does not work; patterns mask alone");
             let detail =
                 format!("what leaves is masked by patterns alone: the model that masks: {why}");
-            let event = Event::Trouble { at_ms: wall_ms(), detail };
+            let event = Event::Trouble { at_ms: self.clock.now_ms(), detail };
             if let Err(error) = self.store.event(event).await {
                 tracing::error!(%error, "the hub cannot be told that patterns mask alone");
             }

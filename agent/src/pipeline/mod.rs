@@ -26,9 +26,10 @@ pub use models::{Backing, Fault, Models, NotFit};
 pub use pool::{Busy, QUEUE_MAX, QUEUE_WAIT, WORKERS};
 pub use unrecorded::Gap;
 
+use crate::clock::Clock;
 use crate::config::WhenUnrecordable;
 use crate::metrics::Metrics;
-use crate::stamp::{short_digest, wall_ms};
+use crate::stamp::short_digest;
 use crate::store::{CallerKey, Committed, Kept, Recall, Store, StoreError};
 use flight::Flights;
 use landfall_agent_core::reply::{Reply, Status};
@@ -103,6 +104,7 @@ struct Inner {
     failure: watch::Sender<Option<ModelFailure>>,
     config: ShortDigest,
     store: Store,
+    clock: Arc<Clock>,
     when_unrecordable: WhenUnrecordable,
     unrecorded: Unrecorded,
     /// Whether the hub was told that the model that masks does not work.
@@ -129,6 +131,8 @@ pub struct Parts<'a> {
     pub config: ShortDigest,
     /// Records decisions.
     pub store: Store,
+    /// Stamps them.
+    pub clock: Arc<Clock>,
     /// What becomes of those that it does not take.
     pub when_unrecordable: WhenUnrecordable,
     /// Where those are counted.
@@ -234,14 +238,15 @@ impl Pipeline {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(parts: Parts<'_>) -> std::io::Result<Pipeline> {
-        let Parts { served, config, store, when_unrecordable, data_dir } = parts;
+        let Parts { served, config, store, clock, when_unrecordable, data_dir } = parts;
         let answers = when_unrecordable == WhenUnrecordable::Answer;
         let inner = Inner {
             served: RwLock::new(Arc::new(served)),
             failure: watch::Sender::new(None),
             config,
-            unrecorded: Unrecorded::open(data_dir, answers, store.clone()),
+            unrecorded: Unrecorded::open(data_dir, answers, store.clone(), Arc::clone(&clock)),
             store,
+            clock,
             when_unrecordable,
             masking_trouble: AtomicBool::new(false),
             pool: Pool::start()?,
@@ -424,7 +429,7 @@ impl Inner {
         let took = way.since.elapsed();
         self.metrics.stages.decide.record(took);
         let stamp = Stamp {
-            at_ms: wall_ms(),
+            at_ms: self.clock.now_ms(),
             package: task.backing.digest(),
             config: self.config,
             decide_us: u32::try_from(took.as_micros()).unwrap_or(u32::MAX),

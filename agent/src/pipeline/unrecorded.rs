@@ -7,7 +7,7 @@
 //! that a crash in between tells it twice, under the same beginning. On a disk that cannot be
 //! written at all the count is in memory alone.
 
-use crate::stamp::wall_ms;
+use crate::clock::Clock;
 use crate::store::{Store, StoreError};
 use landfall_wire::record::Event;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,7 @@ pub(super) struct Unrecorded {
 
 struct Shared {
     store: Store,
+    clock: Arc<Clock>,
     state: Mutex<State>,
 }
 
@@ -58,7 +59,12 @@ struct State {
 impl Unrecorded {
     /// Goes on with what the last process left in `data_dir`. With `prepare`, makes the file
     /// that a full disk has no room for later. Needs a runtime.
-    pub(super) fn open(data_dir: &Path, prepare: bool, store: Store) -> Unrecorded {
+    pub(super) fn open(
+        data_dir: &Path,
+        prepare: bool,
+        store: Store,
+        clock: Arc<Clock>,
+    ) -> Unrecorded {
         let path = data_dir.join(NAME);
         let (gap, file) = match open(&path, prepare) {
             Ok(found) => found,
@@ -69,7 +75,8 @@ impl Unrecorded {
             }
         };
         let state = State { gap, file: file.map(Arc::new), telling: false };
-        let unrecorded = Unrecorded { shared: Arc::new(Shared { store, state: state.into() }) };
+        let unrecorded =
+            Unrecorded { shared: Arc::new(Shared { store, clock, state: state.into() }) };
         if gap.is_some() {
             unrecorded.tell_later(&mut unrecorded.shared.lock());
         }
@@ -78,7 +85,7 @@ impl Unrecorded {
 
     /// A caller is about to be told a decision that has no record.
     pub(super) fn count(&self) {
-        let now_ms = wall_ms();
+        let now_ms = self.shared.clock.now_ms();
         let mut state = self.shared.lock();
         let gap = state.gap.unwrap_or(Gap { from_ms: now_ms, until_ms: now_ms, decisions: 0 });
         let decisions = gap.decisions + 1;

@@ -264,6 +264,13 @@ fn of_event(event: &Event) -> Value {
             json!({ "event": "release", "at_ms": at_ms, "package": package, "order": number,
                     "release": release, "stage": stage.name(), "failed": fault })
         }
+        Event::Clock { first, end, off_ms, behind, exact } => {
+            json!({ "event": "clock", "first": first, "end": end, "off_ms": off_ms,
+                    "behind": behind, "exact": exact })
+        }
+        Event::CertificateWanted { request } => {
+            json!({ "event": "certificate-wanted", "request": hex(request) })
+        }
     }
 }
 

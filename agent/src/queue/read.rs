@@ -103,7 +103,9 @@ fn written_ms(record: &Record) -> Option<u64> {
             Event::Task { .. }
             | Event::StoreReplaced { .. }
             | Event::Expired { .. }
-            | Event::Chain(_),
+            | Event::Chain(_)
+            | Event::Clock { .. }
+            | Event::CertificateWanted { .. },
         )
         | Record::Loss(_)
         | Record::Refusal(_)

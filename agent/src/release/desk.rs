@@ -189,7 +189,11 @@ impl Running {
                 _ = stopping.changed() => break,
                 directive = following.next() => match directive {
                     Some(Directive::Release(order)) => Some(Input::Ordered(order)),
-                    Some(Directive::Reporting(_) | Directive::Unknown(_)) => None,
+                    Some(
+                        Directive::Reporting(_)
+                        | Directive::Certificate(_)
+                        | Directive::Unknown(_),
+                    ) => None,
                     // The store is closed: the agent stops.
                     None => break,
                 },

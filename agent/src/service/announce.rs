@@ -1,11 +1,11 @@
 //! Tells the hub what this device serves: a start each time, its tasks when they changed.
 //!
 //! What was last announced is kept beside the store, and written only after the events are
-//! durable: a crash in between announces again, which does no harm.
+//! durable: a crash in between announces again, which does no harm. `at_ms` is the start.
 
 use super::run_file;
 use crate::pipeline::Task;
-use crate::stamp::{short_digest, wall_ms};
+use crate::stamp::short_digest;
 use crate::store::{Store, StoreError};
 use landfall_wire::id::ShortDigest;
 use landfall_wire::record::Event;
@@ -20,11 +20,12 @@ const NAME: &str = "announced";
 pub(super) async fn announce<'t>(
     store: &Store,
     data_dir: &Path,
+    at_ms: u64,
     config: ShortDigest,
     tasks: impl Iterator<Item = &'t Task>,
 ) -> Result<(), StoreError> {
     let version = crate::VERSION.to_owned();
-    store.event(Event::Started { at_ms: wall_ms(), version, config }).await?;
+    store.event(Event::Started { at_ms, version, config }).await?;
     announce_tasks(store, data_dir, tasks).await
 }
 

@@ -7,7 +7,9 @@
 mod announce;
 pub(crate) mod memory;
 mod open;
+mod renewal;
 mod run_file;
+mod timekeeping;
 
 pub(crate) use announce::announce_tasks;
 pub(crate) use memory::give_back;
@@ -15,6 +17,7 @@ pub use open::{Opened, StartError, open, tasks};
 pub use run_file::RunFile;
 pub(crate) use run_file::replace;
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{self, App, Limited};
 use crate::link::Uplink;
@@ -24,7 +27,7 @@ use crate::reporting::Reporting;
 use crate::spool::Spool;
 use crate::stamp::wall_ms;
 use crate::store::Store;
-use crate::sync::{Identity, LinkStatus, Sync, SyncConfig};
+use crate::sync::{Identity, LinkStatus, Sync, SyncConfig, Wallet};
 use landfall_systemd::Watchdog;
 use landfall_wire::id::{DeviceId, ShortDigest};
 use std::net::SocketAddr;
@@ -55,6 +58,8 @@ pub struct Overview {
     pub started_ms: u64,
     /// The start.
     pub started: Instant,
+    /// The time.
+    pub clock: Arc<Clock>,
     /// What a person should look at.
     pub faults: Arc<[String]>,
     /// What releases run, and which is on its way.
@@ -121,10 +126,14 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
         signal(SignalKind::terminate()).map_err(StartError::system("take signals"))?;
     let mut interrupt =
         signal(SignalKind::interrupt()).map_err(StartError::system("take signals"))?;
-    let Opened { config, pipeline, models, mut faults } =
+    let Opened { config, pipeline, models, clock, mut faults } =
         tokio::task::spawn_blocking(|| open(config)).await.map_err(StartError::panicked)??;
     let store = pipeline.store().clone();
-    let identity = load_identity(&config, &mut faults);
+    let wallet = config
+        .hub
+        .as_ref()
+        .map(|hub| Arc::new(Wallet::new(&hub.identity, &config.data_dir, Arc::clone(&clock))));
+    let identity = load_identity(&config, wallet.as_deref(), &mut faults);
     let (stop, stopping) = watch::channel(false);
     let (link_out, link) = watch::channel(None);
     let (releases_out, releases) = watch::channel(DeskStatus::default());
@@ -132,8 +141,9 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
         instance: instance(),
         device: identity.as_ref().map(|(identity, _)| identity.device.clone()),
         config: config.digest,
-        started_ms: wall_ms(),
+        started_ms: clock.now_ms(),
         started: Instant::now(),
+        clock: Arc::clone(&clock),
         faults: faults.into(),
         releases,
         uplink: Uplink::open(&config.links, &config.data_dir),
@@ -143,12 +153,15 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
     let app = App { pipeline: pipeline.clone(), overview: overview.clone(), stopping };
     let intakes = start_intakes(&config, &app).await?;
     let http = intakes.http.as_ref().map(|(address, _)| *address);
+    let timekeeping = tokio::spawn(timekeeping::keep(Arc::clone(&clock), store.clone()));
     let served = pipeline.served();
     let names = served.tasks.keys().cloned().collect();
     let reports = overview.reporting.clone();
     tokio::spawn(reports.run(store.clone(), config.data_dir.clone(), names));
     let tasks = served.tasks.values();
-    if let Err(error) = announce::announce(&store, &config.data_dir, config.digest, tasks).await {
+    let at_ms = clock.now_ms();
+    let announced = announce::announce(&store, &config.data_dir, at_ms, config.digest, tasks).await;
+    if let Err(error) = announced {
         tracing::warn!(%error, "the start is not announced to the hub");
     }
     drop(served);
@@ -163,9 +176,13 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
     let releases = Desk::start(parts, releases_out)
         .inspect_err(|error| tracing::error!(%error, "no release can be taken"))
         .ok();
-    let sync = identity.map(|(identity, sync_config)| {
+    let mut keeping = vec![timekeeping];
+    let sync = identity.zip(wallet).map(|((identity, sync_config), wallet)| {
+        let renewing = renewal::keep(Arc::clone(&wallet), store.clone());
+        keeping.push(tokio::spawn(renewing));
         let ways = (overview.uplink.clone(), overview.reporting.clone());
-        let sync = Sync::start(store.clone(), identity, sync_config, ways);
+        let hub = sync_config.address.clone().unwrap_or_else(|| identity.hub.clone());
+        let sync = Sync::start(store.clone(), (hub, wallet), sync_config, ways);
         tokio::spawn(forward(sync.status(), link_out));
         sync
     });
@@ -185,6 +202,8 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
     if tokio::time::timeout(STOP_MAX, stopped).await.is_err() {
         tracing::warn!(secs = STOP_MAX.as_secs(), "not everything ended in time; left it");
     }
+    keeping.iter().for_each(JoinHandle::abort);
+    clock.remember();
     RunFile::remove(&config.data_dir);
     Ok(())
 }
@@ -235,12 +254,16 @@ async fn stop_all(
 }
 
 /// Without a usable identity the agent decides and queues; the hub hears of it later.
-fn load_identity(config: &Config, faults: &mut Vec<String>) -> Option<(Identity, SyncConfig)> {
+fn load_identity(
+    config: &Config,
+    wallet: Option<&Wallet>,
+    faults: &mut Vec<String>,
+) -> Option<(Identity, SyncConfig)> {
     let hub = config.hub.as_ref()?;
     let (address, keep_alive) = (hub.address.clone(), hub.keep_alive);
     let sync = SyncConfig { address, keep_alive, ..SyncConfig::default() };
-    match Identity::load(&hub.identity) {
-        Ok(identity) => Some((identity, sync)),
+    match wallet?.pick() {
+        Ok((identity, _)) => Some((identity, sync)),
         Err(error) => {
             let remedy = error.remedy();
             tracing::error!(%error, remedy, "no identity for the hub; records are only queued");

@@ -1,6 +1,7 @@
 //! Models, tasks and store, as `run`, `ask` and `batch` all need them.
 
 use super::memory;
+use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::pipeline::{Masking, Models, Parts, Pipeline, Served, Task};
 use crate::release;
@@ -8,6 +9,7 @@ use crate::spool::SpoolError;
 use crate::store::{Store, StoreConfig, StoreError};
 use crate::sync::Identity;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// What keeps the agent from starting.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +77,8 @@ pub struct Opened {
     pub pipeline: Pipeline,
     /// Every model that runs.
     pub models: Models,
+    /// The time.
+    pub clock: Arc<Clock>,
     /// What a person should look at.
     pub faults: Vec<String>,
 }
@@ -106,16 +110,18 @@ pub fn open(config: Config) -> Result<Opened, StartError> {
     if let Masking::Missing(why) = &masking {
         faults.push(format!("what leaves is masked by patterns alone, because {why}"));
     }
+    let clock = Clock::open(&config.data_dir);
     let parts = Parts {
         served: Served::new(tasks, masking),
         config: config.digest,
         store,
+        clock: Arc::clone(&clock),
         when_unrecordable: config.when_unrecordable,
         data_dir: &config.data_dir,
     };
     let pipeline = Pipeline::start(parts);
     let pipeline = pipeline.map_err(StartError::system("start the model's thread"))?;
-    Ok(Opened { config, pipeline, models, faults })
+    Ok(Opened { config, pipeline, models, clock, faults })
 }
 
 /// Models with the tasks that they serve. A configuration that was changed may not fit a release

@@ -7,9 +7,9 @@
 use super::link::Link;
 use super::trouble::Trouble;
 use super::{Hub, Identity, SyncConfig, split_address};
+use crate::clock::Clock;
 use crate::link::{CLOSE_BYTES, Meter, REFUSED_BYTES, UNANSWERED_BYTES, Uplink, Way};
 use crate::reporting::Reporting;
-use crate::stamp::wall_ms;
 use crate::store::{Store, StoreError};
 use landfall_agent_core::link::Grant;
 use landfall_agent_core::session::{Down, Event, Persist, Send, Session, SessionLimits, Wanted};
@@ -82,6 +82,7 @@ pub(super) enum Ended {
 
 struct Connection<'a> {
     store: &'a Store,
+    clock: &'a Clock,
     link: &'a mut Link,
     reporting: &'a Reporting,
     over: &'a Over<'a>,
@@ -109,11 +110,13 @@ struct Connection<'a> {
 /// turns true.
 pub(super) async fn run(
     hub: &Hub,
+    identity: &Identity,
     over: &Over<'_>,
     link: &mut Link,
     stop: &mut watch::Receiver<bool>,
 ) -> Ended {
-    let Hub { store, identity, config, reporting } = hub;
+    let Hub { store, wallet, config, reporting } = hub;
+    let clock = wallet.clock();
     let failed = |trouble| Ended::Failed { trouble, was_online: false };
     let hub = config.address.as_deref().unwrap_or(&identity.hub);
     let (host, port) = match split_address(hub) {
@@ -145,6 +148,7 @@ pub(super) async fn run(
     };
     let mut connection = Connection {
         store,
+        clock,
         link,
         reporting,
         over,
@@ -261,7 +265,7 @@ impl Connection<'_> {
         // Right behind the subscription, which is then in force when the welcome comes: whoever
         // serves MQTT takes what a client says in its order. It saves a round trip.
         let version = crate::VERSION.to_owned();
-        self.step(Event::Connected { version, at_ms: wall_ms() }).await?;
+        self.step(Event::Connected { version, at_ms: self.clock.now_ms() }).await?;
         loop {
             let wakeup = self.session.next_wakeup();
             let count_every = if self.session.is_idle() { COUNT_IDLE } else { COUNT_BUSY };
@@ -325,8 +329,9 @@ impl Connection<'_> {
                 self.meter.received(publish.payload.len());
                 let received =
                     Received::decode(&publish.payload).map_err(|e| Trouble::frame(&e))?;
-                if let Frame::Welcome(_) = received.frame {
+                if let Frame::Welcome(welcome) = &received.frame {
                     self.primer = received.primer;
+                    self.clock.hub_said(welcome.at_ms);
                 }
                 self.step(Event::Frame(received.frame)).await
             }

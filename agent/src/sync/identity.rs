@@ -1,15 +1,19 @@
 //! The device's identity on disk: the directory that `landfall-hub enroll` wrote. It is
 //! checked as a whole when it is loaded, so that what is wrong is found before a connection.
 
+use super::verifier::{ByDeviceTime, check_by};
+use crate::clock::Clock;
 use landfall_wire::id::DeviceId;
 use rustls::crypto::ring;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use serde::Deserialize;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 /// Why an identity cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +48,7 @@ pub enum IdentityError {
         /// The certificate.
         path: PathBuf,
     },
-    /// The certificate has expired, by this device's clock.
+    /// The certificate has expired, by the latest time that this device knows of.
     #[error("the certificate {} has expired, by this device's clock", path.display())]
     Expired {
         /// The certificate.
@@ -92,8 +96,32 @@ pub struct Identity {
     pub hub: String,
     /// `host:port` where the hub hands out files, if it does.
     pub files: Option<String>,
-    /// TLS settings with the device's certificate.
+    /// TLS settings with the device's certificate. Times are judged by the device's [`Clock`].
     pub tls: Arc<ClientConfig>,
+    /// From when to when the device's certificate is valid.
+    pub valid: Validity,
+    /// The same of each authority in `ca.pem`.
+    pub authorities: Vec<Validity>,
+}
+
+/// From when to when a certificate is valid, milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validity {
+    /// Its first moment.
+    pub from_ms: u64,
+    /// Its last.
+    pub until_ms: u64,
+}
+
+impl Validity {
+    /// Of a certificate; `None` if it cannot be read.
+    pub fn of(certificate: &CertificateDer<'_>) -> Option<Validity> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let ms = |secs: i64| u64::try_from(secs).unwrap_or(0).saturating_mul(1000);
+        let validity = parsed.validity();
+        let (from, until) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        Some(Validity { from_ms: ms(from), until_ms: ms(until) })
+    }
 }
 
 impl std::fmt::Debug for Identity {
@@ -121,27 +149,75 @@ impl Identity {
     ///
     /// # Errors
     /// [`IdentityError`], with the file and what is wrong with it. A certificate that is not
-    /// valid yet is no error: boxes start with a clock in the past.
-    pub fn load(dir: &Path) -> Result<Identity, IdentityError> {
-        let Bundle { device, hub, files } = bundle(&dir.join("bundle.toml"))?;
-        let roots = Arc::new(roots(&dir.join("ca.pem"))?);
-        let certificate = dir.join("device.pem");
-        let chain = certificates(&certificate)?;
-        check_certificate(&certificate, &chain, roots.clone())?;
-        let key = dir.join("device.key");
-        let private = private_key(&key)?;
+    /// valid yet is no error: boxes start with a clock in the past, and `clock` learns from it.
+    pub fn load(dir: &Path, clock: &Arc<Clock>) -> Result<Identity, IdentityError> {
+        let bundle = bundle(&dir.join("bundle.toml"))?;
+        let ca = dir.join("ca.pem");
+        let parts = Parts {
+            roots: certificates(&ca)?,
+            roots_at: ca,
+            chain: certificates(&dir.join("device.pem"))?,
+            chain_at: dir.join("device.pem"),
+            key_at: dir.join("device.key"),
+        };
+        parts.join(bundle, clock)
+    }
+
+    /// Loads what the hub gave later: one file with the device's certificate, then the authorities,
+    /// and the key. The hub is where the bundle in `enrolled` says.
+    ///
+    /// # Errors
+    /// As [`Identity::load`], and if it is of another device.
+    pub(super) fn load_one(
+        path: &Path,
+        enrolled: &Path,
+        clock: &Arc<Clock>,
+    ) -> Result<Identity, IdentityError> {
+        let bundle = bundle(&enrolled.join("bundle.toml"))?;
+        let mut chain = certificates(path)?;
+        let roots = chain.split_off(1);
+        let named = common_name(&chain[0]);
+        if named.as_deref() != Some(bundle.device.as_str()) {
+            let named = named.unwrap_or_default();
+            return Err(malformed(path, "of this device", format!("it is of '{named}'")));
+        }
+        let at = || path.to_owned();
+        Parts { roots, roots_at: at(), chain, chain_at: at(), key_at: at() }.join(bundle, clock)
+    }
+}
+
+/// What an identity is made of, and where each part is from, for what is said of it.
+struct Parts {
+    roots: Vec<CertificateDer<'static>>,
+    roots_at: PathBuf,
+    chain: Vec<CertificateDer<'static>>,
+    chain_at: PathBuf,
+    key_at: PathBuf,
+}
+
+impl Parts {
+    fn join(self, bundle: Bundle, clock: &Arc<Clock>) -> Result<Identity, IdentityError> {
+        let Parts { roots, roots_at, chain, chain_at, key_at } = self;
+        let Bundle { device, hub, files } = bundle;
+        let (authorities, roots) = trusted(&roots_at, roots)?;
+        let roots = Arc::new(roots);
+        let valid = check_certificate(&chain_at, &chain, roots.clone(), clock)?;
+        let verifier = ByDeviceTime::new(roots, Arc::clone(clock))
+            .map_err(|e| malformed(&roots_at, "a certificate authority", e))?;
+        let private = private_key(&key_at)?;
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|e| unusable(&certificate, &e))?
-            .with_root_certificates(roots)
+            .map_err(|e| unusable(&chain_at, &e))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_auth_cert(chain, private)
             .map_err(|error| match error {
                 rustls::Error::InconsistentKeys(_) => {
-                    IdentityError::KeyMismatch { path: key.clone() }
+                    IdentityError::KeyMismatch { path: key_at.clone() }
                 }
-                error => malformed(&key, "a key that can be used", error),
+                error => malformed(&key_at, "a key that can be used", error),
             })?;
-        Ok(Identity { device, hub, files, tls: Arc::new(tls) })
+        Ok(Identity { device, hub, files, tls: Arc::new(tls), valid, authorities })
     }
 }
 
@@ -200,14 +276,30 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(found)
 }
 
+/// The name that a certificate gives.
+fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let name = parsed.subject().iter_common_name().next()?;
+    name.as_str().ok().map(str::to_owned)
+}
+
 /// The authorities of a file.
 pub(crate) fn roots(path: &Path) -> Result<RootCertStore, IdentityError> {
+    trusted(path, certificates(path)?).map(|(_, roots)| roots)
+}
+
+/// Authorities that are trusted, and their dates.
+fn trusted(
+    path: &Path,
+    certificates: Vec<CertificateDer<'static>>,
+) -> Result<(Vec<Validity>, RootCertStore), IdentityError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
+    let valid = certificates.iter().filter_map(Validity::of).collect();
+    for certificate in certificates {
         let added = roots.add(certificate);
         added.map_err(|e| malformed(path, "a certificate authority", e))?;
     }
-    Ok(roots)
+    Ok((valid, roots))
 }
 
 /// Checks the certificate as the hub will.
@@ -215,23 +307,18 @@ fn check_certificate(
     path: &Path,
     chain: &[CertificateDer<'static>],
     roots: Arc<RootCertStore>,
-) -> Result<(), IdentityError> {
+    clock: &Clock,
+) -> Result<Validity, IdentityError> {
     let provider = Arc::new(ring::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
         .build()
         .map_err(|e| malformed(&path.with_file_name("ca.pem"), "a certificate authority", e))?;
-    let checked = verifier.verify_client_cert(&chain[0], &chain[1..], UnixTime::now());
+    let checked = check_by(clock, |at| verifier.verify_client_cert(&chain[0], &chain[1..], at));
     let path = path.to_owned();
     match checked {
-        Ok(_) => Ok(()),
+        Ok(_) => Validity::of(&chain[0])
+            .ok_or_else(|| malformed(&path, "a certificate", "its dates cannot be read")),
         Err(rustls::Error::InvalidCertificate(why)) => match why {
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                tracing::warn!(
-                    path = %path.display(),
-                    "the device's certificate is not valid yet: is the clock right?"
-                );
-                Ok(())
-            }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 Err(IdentityError::Expired { path })
             }
@@ -260,7 +347,8 @@ mod tests {
     #[test]
     fn what_is_missing_or_malformed_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let load = || Identity::load(dir.path()).unwrap_err();
+        let clock = Clock::open(dir.path());
+        let load = || Identity::load(dir.path(), &clock).unwrap_err();
         let missing = load();
         assert!(
             matches!(&missing, IdentityError::Read { path, .. } if path.ends_with("bundle.toml"))

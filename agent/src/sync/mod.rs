@@ -1,19 +1,26 @@
 //! The link to the hub: connects, lets the session of `landfall-agent-core` decide, and
 //! connects again when it fails. A hub that cannot be reached is a state, never an error.
 //!
-//! * `identity`: who the device is, checked when loaded.
+//! * `identity`: who the device is, checked when loaded; `enroll`: how it becomes that.
 //! * `connection`: one connection, from CONNECT to its end.
 //! * `link`: the state for status pages, logged once per change.
+//! * `wallet`: the certificates of the device, of which the newest is used.
 //! * `trouble`: what failed, in words, with a remedy.
+//! * `verifier`: the hub's certificate, judged by the time as the device knows it.
 
 mod connection;
+mod enroll;
 mod identity;
 mod link;
 mod trouble;
+mod verifier;
+mod wallet;
 
-pub use identity::{Identity, IdentityError, split_address};
+pub use enroll::{EnrollError, enroll};
+pub use identity::{Identity, IdentityError, Validity, split_address};
 pub(crate) use identity::{certificates, private_key, roots};
 pub use link::{LinkState, LinkStatus};
+pub use wallet::{Place, Wallet};
 
 use crate::link::Uplink;
 use crate::reporting::Reporting;
@@ -22,9 +29,16 @@ use connection::{Ended, Over};
 use landfall_systemd::Pulse;
 use landfall_wire::backoff::Backoff;
 use link::Link;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use trouble::Trouble;
+
+/// What a failure to connect to `hub` means, and what to do about it.
+pub(crate) fn told(error: std::io::Error, hub: &str) -> (String, &'static str) {
+    Trouble::of_io(error, hub)
+}
 
 /// How the sync behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,18 +77,16 @@ impl Sync {
     /// error. Needs a tokio runtime.
     pub fn start(
         store: Store,
-        identity: Identity,
+        (hub, wallet): (String, Arc<Wallet>),
         config: SyncConfig,
         (uplink, reporting): (Uplink, Reporting),
     ) -> Sync {
-        let hub = config.address.clone().unwrap_or_else(|| identity.hub.clone());
         let link = Link::new(hub);
         let status = link.subscribe();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(uplink.clone().watch(stopped.clone()));
         let pulse = link.pulse();
-        let kept =
-            keep_connected(Hub { store, identity, config, reporting }, uplink, link, stopped);
+        let kept = keep_connected(Hub { store, wallet, config, reporting }, uplink, link, stopped);
         let task = tokio::spawn(pulse.clone().of(kept));
         Sync { status, stop, task, pulse }
     }
@@ -107,7 +119,7 @@ impl Drop for Sync {
 /// What a connection is made of.
 struct Hub {
     store: Store,
-    identity: Identity,
+    wallet: Arc<Wallet>,
     config: SyncConfig,
     reporting: Reporting,
 }
@@ -127,7 +139,24 @@ async fn keep_connected(hub: Hub, uplink: Uplink, mut link: Link, mut stop: watc
         };
         link.connecting();
         let over = Over { uplink: &uplink, way };
-        match connection::run(&hub, &over, &mut link, &mut stop).await {
+        let ended = match hub.wallet.pick() {
+            Ok((identity, place)) => {
+                let ended = connection::run(&hub, &identity, &over, &mut link, &mut stop).await;
+                match &ended {
+                    Ended::Failed { was_online: false, .. } => hub.wallet.not_welcomed(place),
+                    Ended::Stopped | Ended::Moved if !link.is_online() => {}
+                    Ended::Failed { .. } | Ended::Stopped | Ended::Moved => {
+                        hub.wallet.welcomed(place);
+                    }
+                }
+                ended
+            }
+            Err(error) => {
+                let trouble = Trouble::new(format!("{error}; {}", error.remedy()));
+                Ended::Failed { trouble, was_online: false }
+            }
+        };
+        match ended {
             Ended::Stopped => break,
             Ended::Moved => backoff.succeeded(),
             Ended::Failed { trouble, was_online } => {

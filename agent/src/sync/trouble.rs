@@ -78,6 +78,13 @@ impl Trouble {
         Trouble { what, remedy }
     }
 
+    /// Of a handshake or of reading and writing, for a tool that looks at a connection step by
+    /// step: what happened, and what to do about it.
+    pub(super) fn of_io(error: std::io::Error, hub: &str) -> (String, &'static str) {
+        let trouble = Trouble::connection(&ConnectionError::Io(error), hub);
+        (trouble.what, trouble.remedy.unwrap_or(CHECK_ADDRESS))
+    }
+
     /// One line for a status page.
     pub(super) fn line(&self) -> String {
         match self.remedy {

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 mod kinds {
     pub(super) const REPORTING: u16 = 0;
     pub(super) const RELEASE: u16 = 1;
+    pub(super) const CERTIFICATE: u16 = 2;
 }
 
 /// What the hub wants.
@@ -36,6 +37,8 @@ pub enum Directive {
     Reporting(Reporting),
     /// What to run of a model package. Subject: the package.
     Release(ReleaseOrder),
+    /// A new certificate, which the device asked for. Subject: none.
+    Certificate(Certificate),
     /// Of a kind, or with a body, that this version does not know.
     Unknown(Sealed),
 }
@@ -63,6 +66,15 @@ pub enum ReportingMode {
     Sketch,
 }
 
+/// A new certificate for a key that the device made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The certificate, DER.
+    pub certificate: Vec<u8>,
+    /// Every authority that the device is to trust from then on, DER.
+    pub authorities: Vec<Vec<u8>>,
+}
+
 /// A directive as it travels: what a device that does not know it can still keep and tell apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
@@ -86,6 +98,7 @@ impl Directive {
         match self {
             Directive::Reporting(_) => "reporting",
             Directive::Release(_) => "release",
+            Directive::Certificate(_) => "certificate",
             Directive::Unknown(_) => "unknown",
         }
     }
@@ -95,6 +108,7 @@ impl Directive {
         let directive = match sealed.kind {
             kinds::REPORTING => Directive::Reporting(open(body)?),
             kinds::RELEASE => Directive::Release(open(body)?),
+            kinds::CERTIFICATE => Directive::Certificate(open(body)?),
             _ => return None,
         };
         // What would be written otherwise is not known well enough to be kept as known.
@@ -116,6 +130,9 @@ impl From<Directive> for Sealed {
                 seal(kinds::REPORTING, subject.to_owned(), &reporting)
             }
             Directive::Release(order) => seal(kinds::RELEASE, order.package.clone(), &order),
+            Directive::Certificate(certificate) => {
+                seal(kinds::CERTIFICATE, String::new(), &certificate)
+            }
             Directive::Unknown(sealed) => sealed,
         }
     }

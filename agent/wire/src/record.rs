@@ -302,6 +302,27 @@ pub enum Event {
     Link(LinkReport),
     /// Counts and distributions of outcomes that the hub did not ask for.
     Sketch(Box<TaskSketch>),
+    /// The device's clock was wrong while these outcomes of this epoch were recorded: their times,
+    /// and those of what was recorded with them, are off by so much.
+    Clock {
+        /// The first outcome.
+        first: u64,
+        /// One past the last.
+        end: u64,
+        /// By how much.
+        off_ms: u64,
+        /// Whether they are too early, as of a clock that starts in 1970; else too late.
+        behind: bool,
+        /// Whether it is exactly so much. If not, the device was off between them and the moment
+        /// in which it learned the time: it is so much at most.
+        exact: bool,
+    },
+    /// The device wants a new certificate, before its own ends.
+    CertificateWanted {
+        /// A certificate signing request (PKCS #10, DER) with the device's name as CN, signed with
+        /// the new key.
+        request: Vec<u8>,
+    },
 }
 
 /// A range of records that will never arrive, and why.
@@ -462,7 +483,9 @@ impl Record {
                 | Event::Chain(_)
                 | Event::Unrecorded { .. }
                 // Bounded as it is made.
-                | Event::Sketch(_),
+                | Event::Sketch(_)
+                | Event::Clock { .. }
+                | Event::CertificateWanted { .. },
             )
             | Record::Loss(_)
             | Record::Directive(_)

@@ -109,7 +109,7 @@ pub fn write(
     let mut written = vec![
         put(&dir.join("broker.key"), &pem.key, PRIVATE)?,
         put(&dir.join("broker.pem"), &pem.certificate, PUBLIC)?,
-        put(&dir.join("ca.pem"), authority.certificate_pem(), PUBLIC)?,
+        put(&dir.join("ca.pem"), &authority.trusted_pem(), PUBLIC)?,
         revoke(authority, &dir, &request.revoked, now_ms)?,
     ];
     for (name, text) in &texts {

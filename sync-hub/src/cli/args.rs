@@ -10,6 +10,7 @@ use landfall_wire::id::{DeviceId, TaskName, Ticket};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Where a hub keeps everything, unless told otherwise: a directory beside the caller, so that
 /// a first try needs no rights and leaves nothing elsewhere.
@@ -49,6 +50,12 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Issue an identity for a device: a directory to put on the box.
     Enroll(EnrollArgs),
+    /// Make one-time tokens, with which devices get their certificates.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Show the hub's certificate authority, or replace it with an overlap.
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Refuse a device from now on, with every certificate it has.
     Revoke {
         /// Name of the device.
@@ -131,6 +138,17 @@ pub(super) enum Command {
     /// Answers as labelled data, as `landfall-models` reads it.
     #[command(subcommand)]
     Labels(LabelsCommand),
+    /// Print what completes this command line in a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages to a directory.
+    #[command(hide = true)]
+    ManPages {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// Print the totals.
     Stats {
         /// Print JSON.
@@ -364,6 +382,36 @@ pub(super) struct LabelArgs {
     pub(super) json: bool,
 }
 
+/// Commands on one-time tokens.
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token for a device; on the box, `landfall-agent enroll HOST` asks for it.
+    New(TokenNewArgs),
+}
+
+/// Arguments of `token new`.
+#[derive(Debug, Args)]
+pub(super) struct TokenNewArgs {
+    /// Name of the device: a-z, 0-9 and '-'.
+    pub(super) device: DeviceId,
+    /// How long the token is good, once.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    pub(super) valid: Duration,
+    /// Where the device finds the hub [default: where the hub last served].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) hub: Option<HubAddress>,
+    /// Days that the certificate is valid.
+    #[arg(long, value_name = "N", default_value_t = ENROLL_DAYS_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(1..=7300))]
+    pub(super) days: u32,
+    /// For a device that has a certificate, or that was revoked.
+    #[arg(long)]
+    pub(super) renew: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// Longest label in bytes.
 const LABEL_BYTES_MAX: usize = 63;
 
@@ -400,6 +448,26 @@ impl FromStr for Seconds {
     fn from_str(text: &str) -> Result<Self, String> {
         seconds(text).map(Seconds).ok_or_else(|| format!("'{text}' is no time such as 15m or 7d"))
     }
+}
+
+/// Commands on the certificate authority.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum CaCommand {
+    /// Show the authorities that are trusted.
+    Show {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the authority that will take over. Both are trusted from then on, and devices learn of
+    /// it when they are enrolled or renewed.
+    Rotate,
+    /// Let it take over. Devices that know the old one only are shut out.
+    Finish,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 90m or 24h"))
 }
 
 /// Commands on escalations.

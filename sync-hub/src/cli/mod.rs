@@ -10,6 +10,7 @@ mod backup;
 mod broker_config;
 mod desk;
 mod failure;
+mod generate;
 mod labels;
 mod lists;
 mod models;
@@ -18,6 +19,7 @@ mod people;
 mod report;
 mod rollout;
 mod run;
+mod token;
 mod user;
 
 use crate::database::sql::Connection;
@@ -56,6 +58,8 @@ fn execute(home: &Home, command: Command) -> Result<u8, Failure> {
         Command::Run(args) => run::run(home, &args)?,
         Command::Enroll(args) => people::enroll(home, &args)?,
         Command::Revoke { device } => people::revoke(home, &device)?,
+        Command::Token(command) => token::token(home, &command)?,
+        Command::Ca(command) => token::ca(home, command)?,
         Command::BrokerConfig(command) => broker_config::broker_config(home, command)?,
         Command::Backup { file } => backup::backup(home, &file)?,
         Command::Restore { file } => backup::restore(home, &file)?,
@@ -72,6 +76,8 @@ fn execute(home: &Home, command: Command) -> Result<u8, Failure> {
         Command::Models(command) => models::models(home, command)?,
         Command::Rollout(command) => rollout::rollout_command(home, command)?,
         Command::Label(args) => rollout::label(home, args)?,
+        Command::Completions { shell } => generate::completions(shell),
+        Command::ManPages { dir } => generate::man_pages(&dir)?,
     }
     Ok(0)
 }

@@ -11,6 +11,12 @@ pub(super) fn line(text: impl AsRef<str>) {
     let _ = out.flush();
 }
 
+/// A script on standard output, as it is.
+pub(super) fn script(script: &[u8]) {
+    let mut out = stdout().lock();
+    let _ = out.write_all(script).and_then(|()| out.flush());
+}
+
 /// JSON on standard output.
 pub(super) fn json(value: &impl Serialize) {
     if let Ok(text) = serde_json::to_string_pretty(value) {

@@ -60,7 +60,7 @@ pub(super) fn enroll(home: &Home, args: &EnrollArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn last_address(books: &Connection) -> Result<HubAddress, Failure> {
+pub(super) fn last_address(books: &Connection) -> Result<HubAddress, Failure> {
     let known = queries::address(books)?;
     let address = known.as_deref().unwrap_or(ADDRESS_DEFAULT);
     address.parse().map_err(|error: String| Failure::new(error, "pass --hub HOST:PORT"))

@@ -237,6 +237,81 @@ impl Command for Enroll {
     }
 }
 
+/// A device gets a new certificate, for a request that it sent.
+#[derive(Debug)]
+pub struct Renew {
+    /// Row of the device.
+    pub device: i64,
+    /// The request: it is answered once, by whichever hub is first.
+    pub request: Vec<u8>,
+    /// Serial number of the certificate in hex.
+    pub serial: String,
+    /// When it ends.
+    pub expires_ms: u64,
+    /// The certificate, as the device gets it.
+    pub record: Record,
+    /// Now, by the hub's clock.
+    pub now_ms: u64,
+}
+
+impl Command for Renew {
+    /// Whether it was the first.
+    type Done = bool;
+
+    fn device(&self) -> Option<i64> {
+        Some(self.device)
+    }
+
+    fn apply(&self, tx: &Connection) -> sql::Result<bool> {
+        let Renew { device, request, serial, expires_ms, record, now_ms } = self;
+        let answered = tx.execute(
+            "DELETE FROM renewal WHERE device = ?1 AND request = ?2",
+            params![*device, request],
+        )?;
+        if answered == 0 {
+            return Ok(false);
+        }
+        tx.execute(
+            "INSERT INTO certificate (serial, device, issued_ms, expires_ms)
+             VALUES (?1, ?2, ?3, ?4)",
+            params![serial, *device, number(*now_ms), number(*expires_ms)],
+        )?;
+        send_down(tx, *device, record, *now_ms)?;
+        Ok(true)
+    }
+}
+
+/// A request for a certificate that gets none.
+#[derive(Debug)]
+pub struct DropRenewal {
+    /// Row of the device.
+    pub device: i64,
+    /// The request.
+    pub request: Vec<u8>,
+    /// Why, for the device's page.
+    pub reason: String,
+    /// Now, by the hub's clock.
+    pub now_ms: u64,
+}
+
+impl Command for DropRenewal {
+    type Done = ();
+
+    fn device(&self) -> Option<i64> {
+        Some(self.device)
+    }
+
+    fn apply(&self, tx: &Connection) -> sql::Result<()> {
+        tx.execute(
+            "DELETE FROM renewal WHERE device = ?1 AND request = ?2",
+            params![self.device, &self.request],
+        )?;
+        let (kind, detail) = (ProblemKind::Refused, self.reason.clone());
+        let problem = Problem { device: Some(self.device), kind, detail, now_ms: self.now_ms };
+        problem.apply(tx)
+    }
+}
+
 /// A device is refused from now on, with every certificate it has.
 #[derive(Debug)]
 pub struct Revoke {

@@ -246,6 +246,34 @@ impl Ledger for SqlLedger<'_> {
             Event::Sketch(sketch) => {
                 return reporting::keep_sketch(self.tx, self.device, self.now_ms, sketch);
             }
+            Event::Clock { first, end, off_ms, behind, exact } => {
+                let off = number(*off_ms);
+                self.tx.execute(
+                    "INSERT INTO clock_fix (device, epoch, seq, first, until, off_ms, exact)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+                    params![
+                        self.device,
+                        signed(place.epoch.0),
+                        number(place.seq),
+                        number(*first),
+                        number(*end),
+                        if *behind { off } else { -off },
+                        i64::from(*exact)
+                    ],
+                )?;
+                let detail = json!({ "first": first, "end": end, "off_ms": off_ms,
+                                     "behind": behind, "exact": exact });
+                ("clock", detail)
+            }
+            Event::CertificateWanted { request } => {
+                self.tx.execute(
+                    "INSERT INTO renewal (device, request, received_ms) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (device) DO UPDATE SET request = excluded.request,
+                         received_ms = excluded.received_ms",
+                    params![self.device, request, self.now_ms],
+                )?;
+                ("certificate-wanted", json!({}))
+            }
             Event::Chain(mark) => return audit::keep(self.tx, self.device, mark),
         };
         self.tx

@@ -124,6 +124,52 @@ pub fn enrolment(connection: &Connection, device: &DeviceId) -> sql::Result<Opti
     )
 }
 
+/// A device that wants a new certificate.
+#[derive(Debug)]
+pub struct Renewal {
+    /// Row of the device.
+    pub device: i64,
+    /// Its name.
+    pub name: DeviceId,
+    /// The signing request.
+    pub request: Vec<u8>,
+    /// How long its last certificate was made for.
+    pub lifetime_ms: u64,
+    /// How many certificates it got lately.
+    pub lately: i64,
+}
+
+/// Requests that are looked at together: the others have their turn right after.
+const RENEWALS_MAX: i64 = 64;
+
+/// Devices that want a new certificate, and may have one; `since_ms` is what "lately" means.
+///
+/// # Errors
+/// Those of the database.
+pub fn renewals(connection: &Connection, since_ms: u64) -> sql::Result<Vec<Renewal>> {
+    connection.rows(
+        "SELECT device.id, device.name, renewal.request,
+                (SELECT max(last.expires_ms - last.issued_ms) FROM certificate last
+                 WHERE last.device = device.id),
+                (SELECT count(*) FROM certificate lately
+                 WHERE lately.device = device.id AND lately.issued_ms >= ?1)
+             FROM renewal JOIN device ON device.id = renewal.device
+             WHERE device.revoked_ms IS NULL ORDER BY renewal.received_ms LIMIT ?2",
+        params![number(since_ms), RENEWALS_MAX],
+        |row| {
+            let name: String = row.get(1)?;
+            Ok(Renewal {
+                device: row.get(0)?,
+                // The books hold names that were parsed.
+                name: name.parse().map_err(|error| SqlError::Encode(Box::new(error)))?,
+                request: row.get(2)?,
+                lifetime_ms: row.get::<Option<i64>>(3)?.unwrap_or(0).cast_unsigned(),
+                lately: row.get(4)?,
+            })
+        },
+    )
+}
+
 /// Serial numbers that must not be connected.
 ///
 /// # Errors
@@ -361,13 +407,25 @@ pub fn outcomes(connection: &Connection, wanted: &Page) -> sql::Result<Rows<Outc
         "SELECT outcome.id, device.name, epoch, seq, task, caller_id, at_ms, received_ms,
              mechanism, mechanism_name, status, reason, escalation_seq, decision, confidence_bp,
              package, outcome.config, decide_us, text, text_bytes, meta, read, fields_left_out,
-             masking
+             masking, {} AS off_ms, {} AS exact
          FROM outcome JOIN device ON device.id = outcome.device
          {} ORDER BY outcome.id DESC LIMIT {limit}",
+        clock_fix("off_ms"),
+        clock_fix("exact"),
         filter.where_clause()
     );
     let rows = connection.rows(&sql, filter.params(), outcome)?;
     Ok(page(rows, wanted.limit, |row| row.id))
+}
+
+/// What the device told last of the time of an outcome.
+fn clock_fix(column: &str) -> String {
+    format!(
+        "(SELECT fix.{column} FROM clock_fix fix
+          WHERE fix.device = outcome.device AND fix.epoch = outcome.epoch
+              AND fix.first <= outcome.seq AND fix.until > outcome.seq
+          ORDER BY fix.seq DESC LIMIT 1)"
+    )
 }
 
 /// One outcome by its id.
@@ -375,13 +433,17 @@ fn outcome(row: &Row<'_>) -> sql::Result<OutcomeView> {
     let epoch = Epoch(row.get::<i64>(2)?.cast_unsigned());
     let ticket = |seq: i64| Ticket { epoch, seq: seq.cast_unsigned() }.to_string();
     let text: Option<String> = row.get(18)?;
+    let off_ms: Option<i64> = row.get(24)?;
+    let exact: Option<i64> = row.get(25)?;
     Ok(OutcomeView {
         id: row.get(0)?,
         device: row.get(1)?,
         outcome: ticket(row.get(3)?),
         task: row.get(4)?,
         caller_id: row.get(5)?,
-        at: time(row.get(6)?),
+        at: time(row.get::<i64>(6)?.saturating_add(off_ms.unwrap_or(0))),
+        clock_off_ms: off_ms,
+        clock_exact: exact.map(|exact| exact == 1),
         received_at: time(row.get(7)?),
         mechanism: row.get(8)?,
         mechanism_name: row.get(9)?,

@@ -150,8 +150,14 @@ pub struct OutcomeView {
     pub task: String,
     /// The caller's own id.
     pub caller_id: Option<String>,
-    /// When it was decided, by the device's clock.
+    /// When it was decided: by the device's clock, put right by what the device found out later.
     pub at: String,
+    /// How far `at` is from what the device's clock showed; absent where that was not found wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_off_ms: Option<i64>,
+    /// With `clock_off_ms`: whether it is exactly so much, or so much at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_exact: Option<bool>,
     /// When it was committed here.
     pub received_at: String,
     /// `guard`, `rule` or `model`.

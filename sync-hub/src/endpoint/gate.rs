@@ -2,7 +2,8 @@
 
 use super::codec::{Input, encode};
 use super::connection::{Connection, Ended};
-use super::{Shared, limits};
+use super::tls::{Guest, Tls};
+use super::{Shared, enroll, limits};
 use crate::database::commands::{Problem, ProblemKind};
 use crate::database::queries::{self, Admission};
 use crate::exchange::{Halt, Place, contact, count, tell as tell_halt};
@@ -15,7 +16,6 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// A device that may go on.
@@ -32,15 +32,19 @@ pub(super) struct Admitted {
 pub(super) async fn serve(
     stream: TcpStream,
     address: SocketAddr,
-    acceptor: TlsAcceptor,
+    acceptor: Tls,
     shared: Arc<Shared>,
     handshake: OwnedSemaphorePermit,
 ) {
     // Acknowledgements are small and must not wait for each other.
     let _ = stream.set_nodelay(true);
-    let opening = admit(stream, &acceptor, &shared);
+    let opening = open(stream, &acceptor, &shared);
     let admitted = match tokio::time::timeout(limits::HANDSHAKE_MAX, opening).await {
-        Ok(Ok(admitted)) => admitted,
+        Ok(Ok(Opened::Device(admitted))) => *admitted,
+        Ok(Ok(Opened::Stranger(stream))) => {
+            enroll::serve(*stream, address, &shared).await;
+            return;
+        }
         Ok(Err(reason)) => {
             tracing::info!(%address, reason, "a connection was not let in");
             return;
@@ -95,16 +99,27 @@ fn tell(why: &Ended, device: &landfall_wire::id::DeviceId, shared: &Shared) {
     }
 }
 
+/// Who came in.
+enum Opened {
+    Device(Box<Admitted>),
+    Stranger(Box<TlsStream<TcpStream>>),
+}
+
 /// The handshakes; on refusal the reason in words.
-async fn admit(
-    stream: TcpStream,
-    acceptor: &TlsAcceptor,
-    shared: &Shared,
-) -> Result<Admitted, String> {
-    let mut stream = acceptor.accept(stream).await.map_err(|error| {
+async fn open(stream: TcpStream, acceptor: &Tls, shared: &Shared) -> Result<Opened, String> {
+    let guest = acceptor.accept(stream).await.map_err(|error| {
         count(&shared.exchange.counters.handshakes_failed);
         format!("TLS: {error}")
     })?;
+    match guest {
+        Guest::Device(stream) => {
+            admit(stream, shared).await.map(|admitted| Opened::Device(Box::new(admitted)))
+        }
+        Guest::Stranger(stream) => Ok(Opened::Stranger(Box::new(stream))),
+    }
+}
+
+async fn admit(mut stream: TlsStream<TcpStream>, shared: &Shared) -> Result<Admitted, String> {
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate = certificate.ok_or("no client certificate")?;
     let peer = peer(certificate).map_err(|error| format!("client certificate: {error}"))?;

@@ -5,11 +5,15 @@
 //! carries is committed. Retained messages, wills, sessions and quality of service 2 do not
 //! exist here.
 //!
+//! A device without a certificate may ask for one with a one-time token (`enroll`), on the same
+//! port: there is nothing else to open in a firewall.
+//!
 //! Each connection is one task without shared locks or bounded channels between tasks; its
 //! costs are bounded by [`limits`]. A panic in one ends that one.
 
 mod codec;
 mod connection;
+mod enroll;
 mod gate;
 pub mod limits;
 mod tls;
@@ -18,7 +22,7 @@ pub(crate) use tls::tls_config;
 
 use crate::database::DbError;
 use crate::exchange::{self, Exchange, count};
-use crate::identity::ServerIdentity;
+use crate::identity::{Authority, ServerIdentity};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +36,7 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 struct Shared {
     exchange: Arc<Exchange>,
+    desk: enroll::Desk,
     handshakes: Arc<Semaphore>,
     connections: Arc<Semaphore>,
 }
@@ -70,7 +75,8 @@ impl Endpoint {
     /// [`EndpointError`].
     pub(crate) async fn start(
         address: SocketAddr,
-        identity: ServerIdentity,
+        identity: &ServerIdentity,
+        authority: Arc<Authority>,
         exchange: Arc<Exchange>,
     ) -> Result<Endpoint, EndpointError> {
         let acceptor = tls::acceptor(identity).map_err(EndpointError::Tls)?;
@@ -80,6 +86,7 @@ impl Endpoint {
         let watcher = exchange::watcher(&exchange).await?;
         let shared = Arc::new(Shared {
             exchange: Arc::clone(&exchange),
+            desk: enroll::Desk::new(authority),
             handshakes: Arc::new(Semaphore::new(limits::HANDSHAKES_MAX)),
             connections: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
         });
@@ -114,7 +121,7 @@ impl Endpoint {
     }
 }
 
-async fn accept(listener: TcpListener, acceptor: tokio_rustls::TlsAcceptor, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, acceptor: tls::Tls, shared: Arc<Shared>) {
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,

@@ -1,21 +1,27 @@
 //! The authority, and the hub's own server certificate.
 
-use super::IdentityError;
 use super::files::{PRIVATE, PUBLIC, failed, read, write};
+use super::{IdentityError, tokens};
 use landfall_wire::id::DeviceId;
+use landfall_wire::token::FINGERPRINT_BYTES;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    RevokedCertParams, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams,
+    CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
+
+/// The authority that will take over, until it does.
+const NEXT_KEY: &str = "ca-next.key";
+const NEXT_PEM: &str = "ca-next.pem";
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -49,13 +55,43 @@ pub struct Authority {
     dir: PathBuf,
     certificate_pem: String,
     issuer: Issuer<'static, KeyPair>,
+    /// The authority that will take its place: it is trusted already, and issues to devices.
+    next: Option<Next>,
+}
+
+struct Next {
+    certificate_pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// How far an authority is with being replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// There is one authority.
+    None,
+    /// There are two, and both are trusted. The old one still vouches for the hub, because there
+    /// are devices that know no other; the new one issues to devices.
+    Overlap,
+    /// The new one has just taken over.
+    Finished,
+}
+
+impl Rotation {
+    /// A name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rotation::None => "one",
+            Rotation::Overlap => "overlap",
+            Rotation::Finished => "finished",
+        }
+    }
 }
 
 /// What the endpoint proves itself with.
 #[derive(Debug)]
 pub struct ServerIdentity {
-    /// The authority that devices' certificates must be signed by.
-    pub authority: CertificateDer<'static>,
+    /// The authorities that devices' certificates may be signed by; the first vouches for the hub.
+    pub authorities: Vec<CertificateDer<'static>>,
     /// The server's certificate.
     pub certificate: CertificateDer<'static>,
     /// Its key.
@@ -122,6 +158,13 @@ pub(super) struct Issued {
     pub(super) expires_ms: u64,
 }
 
+/// A certificate for a key that only the device has.
+pub(crate) struct Signed {
+    pub(crate) certificate_pem: String,
+    pub(crate) serial: String,
+    pub(crate) expires_ms: u64,
+}
+
 /// Who a certificate belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
@@ -159,18 +202,141 @@ impl Authority {
                 return Err(IdentityError::Damaged { path: key_path, reason });
             }
         };
-        let damaged = |error: rcgen::Error| IdentityError::Damaged {
-            path: key_path.clone(),
-            reason: error.to_string(),
+        let issuer = issuer(&key_path, &key_pem, &certificate_pem)?;
+        let (next_key, next) = (dir.join(NEXT_KEY), dir.join(NEXT_PEM));
+        let next = match (read(&next_key)?, read(&next)?) {
+            (Some(key), Some(certificate_pem)) => {
+                let issuer = self::issuer(&next_key, &key, &certificate_pem)?;
+                Some(Next { certificate_pem, issuer })
+            }
+            // A key without its certificate has signed nothing yet.
+            (_, None) => None,
+            (None, Some(_)) => {
+                // The takeover was cut off between its two files.
+                std::fs::rename(&next, &path).map_err(failed("replace", &path))?;
+                drop(_locked);
+                return Authority::open(dir, now_ms);
+            }
         };
-        let key = KeyPair::from_pem(&key_pem).map_err(damaged)?;
-        let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key).map_err(damaged)?;
-        Ok(Authority { dir: dir.to_owned(), certificate_pem, issuer })
+        Ok(Authority { dir: dir.to_owned(), certificate_pem, issuer, next })
     }
 
-    /// The authority's certificate, for those who trust it.
-    pub fn certificate_pem(&self) -> &str {
-        &self.certificate_pem
+    /// The certificates of the authorities, for those who trust them.
+    pub fn trusted_pem(&self) -> String {
+        let next = self.next.as_ref().map_or("", |next| &next.certificate_pem);
+        format!("{}{next}", self.certificate_pem)
+    }
+
+    /// The same, as they are.
+    fn trusted(&self) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+        let own = certificate(&self.path("ca.pem"), &self.certificate_pem)?;
+        let next = self.next.as_ref();
+        let next = next.map(|next| certificate(&self.path(NEXT_PEM), &next.certificate_pem));
+        Ok(std::iter::once(own).chain(next.transpose()?).collect())
+    }
+
+    /// What a token says of the authority that vouches for the hub.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if its certificate is damaged.
+    pub(super) fn fingerprint(&self) -> Result<[u8; FINGERPRINT_BYTES], IdentityError> {
+        Ok(tokens::fingerprint(&certificate(&self.path("ca.pem"), &self.certificate_pem)?))
+    }
+
+    /// How far it is with being replaced.
+    pub fn rotation(&self) -> Rotation {
+        if self.next.is_some() { Rotation::Overlap } else { Rotation::None }
+    }
+
+    /// Name and last moment (milliseconds since 1970) of each authority that is trusted.
+    pub fn dates(&self) -> Vec<(String, u64)> {
+        let dated = |certificate: &CertificateDer<'_>| {
+            let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+            let name = parsed.subject().iter_common_name().next()?.as_str().ok()?.to_owned();
+            let until = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+            Some((name, until.saturating_mul(1000)))
+        };
+        self.trusted().unwrap_or_default().iter().filter_map(dated).collect()
+    }
+
+    /// Makes the authority that will take this one's place. Both are trusted from now on. A second
+    /// time it changes nothing.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if files cannot be written.
+    pub fn rotate(&self, now_ms: u64) -> Result<Rotation, IdentityError> {
+        if self.next.is_none() {
+            let (key, certificate) = make_authority(now_ms)?;
+            write(&self.path(NEXT_KEY), &key, PRIVATE)?;
+            write(&self.path(NEXT_PEM), &certificate, PUBLIC)?;
+        }
+        Ok(Rotation::Overlap)
+    }
+
+    /// Lets the new authority take over: who has only the old one's certificate is out. The old one
+    /// is kept as `ca-old.key` and `ca-old.pem`.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if files cannot be written.
+    pub fn finish(&self) -> Result<Rotation, IdentityError> {
+        if self.next.is_none() {
+            return Ok(Rotation::None);
+        }
+        let keep = |from: &str, to: &str| {
+            let (from, to) = (self.path(from), self.path(to));
+            std::fs::copy(&from, &to).map(drop).map_err(failed("keep", &from))
+        };
+        keep("ca.key", "ca-old.key")?;
+        keep("ca.pem", "ca-old.pem")?;
+        let take = |from: &str, to: &str| {
+            let to = self.path(to);
+            std::fs::rename(self.path(from), &to).map_err(failed("replace", &to))
+        };
+        // The key first: a certificate without its key tells the next start to go on here.
+        take(NEXT_KEY, "ca.key")?;
+        take(NEXT_PEM, "ca.pem")?;
+        Ok(Rotation::Finished)
+    }
+
+    /// The digest of the key that a signing request is for, in hex; its signature holds.
+    ///
+    /// # Errors
+    /// If it is no request.
+    pub(crate) fn requested_key(request: &[u8]) -> Result<String, IdentityError> {
+        let request = CertificateSigningRequestDer::from(request);
+        let request = CertificateSigningRequestParams::from_der(&request)?;
+        use rcgen::PublicKeyData as _;
+        Ok(hex(&Sha256::digest(request.public_key.der_bytes())))
+    }
+
+    /// Signs for a key that only the device has. Of the request only the key counts.
+    ///
+    /// # Errors
+    /// If it is no request, or cannot be signed.
+    pub(crate) fn sign(
+        &self,
+        device: &DeviceId,
+        request: &[u8],
+        days: u32,
+        now_ms: u64,
+    ) -> Result<Signed, IdentityError> {
+        let request = CertificateSigningRequestDer::from(request);
+        let mut request = CertificateSigningRequestParams::from_der(&request)?;
+        let (params, serial) = end_entity(device_params(device), days, now_ms)?;
+        request.params = params;
+        let certificate = request.signed_by(self.issuer_for_devices())?;
+        let expires_ms = now_ms + u64::from(days) * 24 * 60 * 60 * 1000;
+        Ok(Signed { certificate_pem: certificate.pem(), serial, expires_ms })
+    }
+
+    /// A certificate, and the authorities to trust, as they travel.
+    pub(super) fn as_der(&self, pem: &str) -> Result<(Vec<u8>, Vec<Vec<u8>>), IdentityError> {
+        let issued = certificate(Path::new("the new certificate"), pem)?.to_vec();
+        Ok((issued, self.trusted()?.iter().map(|it| it.to_vec()).collect()))
+    }
+
+    fn issuer_for_devices(&self) -> &Issuer<'static, KeyPair> {
+        self.next.as_ref().map_or(&self.issuer, |next| &next.issuer)
     }
 
     /// The server certificate, issued anew if it ends soon or does not name all `hosts`.
@@ -179,12 +345,12 @@ impl Authority {
     /// [`IdentityError`] if files cannot be read or written, or a host is no name or address.
     pub fn server(&self, hosts: &[String], now_ms: u64) -> Result<ServerIdentity, IdentityError> {
         let pem = self.vouch(Role::Endpoint, hosts, now_ms)?;
-        let authority = certificate(&self.dir.join("ca.pem"), &self.certificate_pem)?;
+        let authorities = self.trusted()?;
         let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes()).map_err(|error| {
             IdentityError::Damaged { path: self.path("server.key"), reason: error.to_string() }
         })?;
         let certificate = certificate(&self.path("server.pem"), &pem.certificate)?;
-        Ok(ServerIdentity { authority, certificate, key })
+        Ok(ServerIdentity { authorities, certificate, key })
     }
 
     /// The certificate of a broker that devices reach under `hosts`, in the same way.
@@ -232,7 +398,7 @@ impl Authority {
         let mut params = CertificateParams::new(hosts)?;
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![role.usage()];
-        let issued = self.issue(params, SERVER_DAYS, now_ms)?;
+        let issued = issue(&self.issuer, params, SERVER_DAYS, now_ms)?;
         // The certificate last: without it, all is made again.
         write(&key_path, &issued.key_pem, PRIVATE)?;
         write(&path, &issued.certificate_pem, PUBLIC)?;
@@ -262,6 +428,19 @@ impl Authority {
     /// # Errors
     /// [`IdentityError`] if it cannot be signed.
     pub fn revocations(&self, serials: &[String], now_ms: u64) -> Result<String, IdentityError> {
+        let own = self.revoked_by(&self.issuer, serials, now_ms)?;
+        let next = self.next.as_ref();
+        // Who checks wants a list of each authority that it trusts.
+        let next = next.map(|next| self.revoked_by(&next.issuer, serials, now_ms)).transpose()?;
+        Ok(own + &next.unwrap_or_default())
+    }
+
+    fn revoked_by(
+        &self,
+        issuer: &Issuer<'static, KeyPair>,
+        serials: &[String],
+        now_ms: u64,
+    ) -> Result<String, IdentityError> {
         let now = date_time_ymd(1970, 1, 1) + Duration::from_millis(now_ms);
         let revoked = |serial: &String| RevokedCertParams {
             serial_number: SerialNumber::from_slice(&from_hex(serial)),
@@ -278,7 +457,7 @@ impl Authority {
             revoked_certs: serials.iter().map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        Ok(list.signed_by(&self.issuer)?.pem()?)
+        Ok(list.signed_by(issuer)?.pem()?)
     }
 
     pub(super) fn device(
@@ -287,34 +466,61 @@ impl Authority {
         days: u32,
         now_ms: u64,
     ) -> Result<Issued, IdentityError> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, device.as_str());
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.issue(params, days, now_ms)
+        issue(self.issuer_for_devices(), device_params(device), days, now_ms)
     }
+}
 
-    fn issue(
-        &self,
-        mut params: CertificateParams,
-        days: u32,
-        now_ms: u64,
-    ) -> Result<Issued, IdentityError> {
-        let mut serial: [u8; 16] = random()?;
-        // Positive and without a leading zero, so that it reads back as the same bytes.
-        serial[0] = serial[0] & 0x3f | 0x40;
-        params.serial_number = Some(SerialNumber::from_slice(&serial));
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.use_authority_key_identifier_extension = true;
-        set_validity(&mut params, days, now_ms);
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Issued {
-            certificate_pem: certificate.pem(),
-            key_pem: key.serialize_pem(),
-            serial: hex(&serial),
-            expires_ms: now_ms + u64::from(days) * 24 * 60 * 60 * 1000,
-        })
-    }
+fn device_params(device: &DeviceId) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, device.as_str());
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params
+}
+
+/// What every certificate has that is no authority's; and its serial number in hex.
+fn end_entity(
+    mut params: CertificateParams,
+    days: u32,
+    now_ms: u64,
+) -> Result<(CertificateParams, String), IdentityError> {
+    let mut serial: [u8; 16] = random()?;
+    // Positive and without a leading zero, so that it reads back as the same bytes.
+    serial[0] = serial[0] & 0x3f | 0x40;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    set_validity(&mut params, days, now_ms);
+    Ok((params, hex(&serial)))
+}
+
+fn issue(
+    issuer: &Issuer<'static, KeyPair>,
+    params: CertificateParams,
+    days: u32,
+    now_ms: u64,
+) -> Result<Issued, IdentityError> {
+    let (params, serial) = end_entity(params, days, now_ms)?;
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, issuer)?;
+    Ok(Issued {
+        certificate_pem: certificate.pem(),
+        key_pem: key.serialize_pem(),
+        serial,
+        expires_ms: now_ms + u64::from(days) * 24 * 60 * 60 * 1000,
+    })
+}
+
+fn issuer(
+    key_path: &Path,
+    key_pem: &str,
+    certificate_pem: &str,
+) -> Result<Issuer<'static, KeyPair>, IdentityError> {
+    let damaged = |error: rcgen::Error| IdentityError::Damaged {
+        path: key_path.to_owned(),
+        reason: error.to_string(),
+    };
+    let key = KeyPair::from_pem(key_pem).map_err(damaged)?;
+    Issuer::from_ca_cert_pem(certificate_pem, key).map_err(damaged)
 }
 
 /// Reads who a client certificate belongs to; the TLS layer has verified its signature.
@@ -403,7 +609,7 @@ fn from_hex(digits: &str) -> Vec<u8> {
     (0..digits.len()).step_by(2).filter_map(byte).collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -424,7 +630,7 @@ mod tests {
         let first = Authority::open(dir.path(), NOW_MS).unwrap();
         first.server(&hosts(&["localhost"]), NOW_MS).unwrap();
         let again = Authority::open(dir.path(), NOW_MS + 1).unwrap();
-        assert_eq!(first.certificate_pem(), again.certificate_pem());
+        assert_eq!(first.trusted_pem(), again.trusted_pem());
         for name in ["ca.key", "server.key"] {
             let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
@@ -496,7 +702,7 @@ mod tests {
         let issued = authority.device(&device, 10, NOW_MS).unwrap();
         let der = CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap();
         assert_eq!(peer(&der), Ok(Peer { device, serial: issued.serial }));
-        let ca = CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes()).unwrap();
+        let ca = CertificateDer::from_pem_slice(authority.trusted_pem().as_bytes()).unwrap();
         assert!(peer(&ca).unwrap_err().contains("CN"), "an authority is no device");
     }
 }

@@ -33,7 +33,7 @@ impl Authority {
     ) -> Result<Arc<ClientConfig>, IdentityError> {
         let (ca_path, ca) = match &files.ca {
             Some(path) => (path.clone(), there(path)?),
-            None => (self.path("ca.pem"), self.certificate_pem().to_owned()),
+            None => (self.path("ca.pem"), self.trusted_pem()),
         };
         let mut roots = RootCertStore::empty();
         for authority in certificates(&ca_path, &ca)? {

@@ -157,7 +157,7 @@ pub fn enroll(
     database::apply(books, &command)?;
     write(&out.join("device.key"), &issued.key_pem, PRIVATE)?;
     write(&out.join("device.pem"), &issued.certificate_pem, PUBLIC)?;
-    write(&out.join("ca.pem"), authority.certificate_pem(), PUBLIC)?;
+    write(&out.join("ca.pem"), &authority.trusted_pem(), PUBLIC)?;
     // The bundle last: it says that the rest is complete.
     write(&out.join("bundle.toml"), &bundle(device, hub, files.as_ref()), PUBLIC)?;
     let expires_ms = i64::try_from(issued.expires_ms).unwrap_or(i64::MAX);

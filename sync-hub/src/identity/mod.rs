@@ -5,6 +5,10 @@
 //! between the two, also the broker's certificate and the hub's own as its client. Which serial numbers
 //! may connect is in the database, so that a revocation needs no list to be distributed.
 //!
+//! A device gets its first certificate in a directory that is put on it (`enroll`), or by a one-time
+//! token (`tokens`), with a key that never leaves it. An authority is replaced with an overlap: see
+//! [`Rotation`].
+//!
 //! Keys are P-256: in every TLS stack, small, and quick on old ARM cores. Private keys are
 //! written with mode 0600, before anything that refers to them.
 
@@ -12,11 +16,18 @@ mod authority;
 mod broker;
 mod enroll;
 mod files;
+pub(crate) mod renewals;
+pub(crate) mod tokens;
 
-pub use authority::{Authority, HUB_USER, HUBS_MAX, Peer, Pem, ServerIdentity, hub_user, peer};
+use authority::hex;
+pub use authority::{
+    Authority, HUB_USER, HUBS_MAX, Peer, Pem, Rotation, ServerIdentity, hub_user, peer,
+};
 pub use broker::BrokerFiles;
 pub use enroll::{BUNDLE_FILES, EnrollError, Enrolled, HubAddress, Request, enroll};
 pub(crate) use files::{PRIVATE, PUBLIC, failed, read, write};
+pub(crate) use tokens::Found;
+pub use tokens::new_token;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -52,7 +52,7 @@ impl Files {
     /// [`FilesError`].
     pub(crate) async fn start(
         address: SocketAddr,
-        identity: ServerIdentity,
+        identity: &ServerIdentity,
         data: &Path,
         database: Database,
     ) -> Result<Files, FilesError> {

@@ -13,6 +13,7 @@ mod export;
 mod form;
 mod guard;
 mod html;
+mod listener;
 mod metrics;
 mod pages;
 pub(crate) mod session;
@@ -21,6 +22,8 @@ mod tls;
 
 pub use tls::{WebFiles, WebIdentity};
 
+pub use listener::{CONNECTIONS_MAX, SILENCE_MAX};
+
 use crate::broker::BrokerStatus;
 use crate::database::{Database, accounts};
 use crate::desk::Times;
@@ -28,6 +31,7 @@ use crate::exchange::{Counters, Exchange};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
+use listener::Limited;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,9 +163,13 @@ impl Web {
             let served = match acceptor {
                 Some(acceptor) => {
                     let listener = tls::TlsListener::new(self.listener, self.address, acceptor);
+                    let listener = Limited::new(listener);
                     axum::serve(listener, service).with_graceful_shutdown(stopped).await
                 }
-                None => axum::serve(self.listener, service).with_graceful_shutdown(stopped).await,
+                None => {
+                    let listener = Limited::new(self.listener);
+                    axum::serve(listener, service).with_graceful_shutdown(stopped).await
+                }
             };
             if let Err(error) = served {
                 tracing::error!(%error, "the page is no longer served");

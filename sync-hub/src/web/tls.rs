@@ -1,5 +1,6 @@
 //! The page over TLS: handshakes beside each other, so that a slow one holds up nobody.
 
+use super::listener::Limited;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use rustls::ServerConfig;
@@ -147,14 +148,8 @@ impl Listener for TlsListener {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Peer {
-        Peer(*stream.remote_addr())
-    }
-}
-
-impl Connected<IncomingStream<'_, TlsListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Peer {
+impl<L: Listener<Addr = SocketAddr>> Connected<IncomingStream<'_, Limited<L>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Limited<L>>) -> Peer {
         Peer(*stream.remote_addr())
     }
 }

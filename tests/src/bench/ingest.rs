@@ -16,6 +16,7 @@ use super::load::{Frames, Sender};
 use super::{Rounds, machine, rate};
 use crate::site::Hub;
 use anyhow::{Context, Result, bail, ensure};
+use landfall_agent::clock::Clock;
 use landfall_agent::sync::Identity;
 use landfall_hub::database::commands::Enroll;
 use landfall_hub::database::ingest::Ingest;
@@ -136,7 +137,7 @@ fn endpoint(runtime: &Runtime, executable: &Path, dir: &Path, frames: &[Frames])
         let out = dir.join(name(device));
         let path = out.to_str().context("a directory name that is not UTF-8")?;
         hub.command(&["enroll", &name(device), "--out", path])?;
-        identities.push(Identity::load(&out)?);
+        identities.push(Identity::load(&out, &Clock::open(&out))?);
     }
     runtime.block_on(async {
         let mut senders = Vec::new();

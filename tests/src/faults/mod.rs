@@ -24,7 +24,7 @@ mod rig;
 mod row;
 
 pub use bare::become_writer;
-pub use orders::{Cut, Orders, Taken, VARIABLE};
+pub use orders::{CLOCK_VARIABLE, Cut, Orders, Taken, VARIABLE};
 pub use rig::{Account, Rig};
 pub use row::{Row, Verdict, table, updated};
 

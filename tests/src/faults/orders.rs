@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// The variable in which a process finds its [`Orders`], as JSON.
 pub const VARIABLE: &str = "LANDFALL_DISK_SHIM";
 
+/// Environment variable: by how many seconds the wall clock of a process is behind.
+pub const CLOCK_VARIABLE: &str = "LANDFALL_CLOCK_BEHIND_SECS";
+
 /// What happens to the disk under a process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Orders {
@@ -76,7 +79,7 @@ impl Orders {
     /// When a path is not UTF-8.
     pub fn give(&self, spec: &mut Spec) -> Result<()> {
         let json = serde_json::to_string(self).context("a path that is not UTF-8")?;
-        spec.env = vec![(VARIABLE.into(), json.into())];
+        spec.env.push((VARIABLE.into(), json.into()));
         Ok(())
     }
 

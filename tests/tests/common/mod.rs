@@ -29,6 +29,11 @@ pub(crate) fn executable() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_landfall-demo"))
 }
 
+/// The same, with a disk and a clock that can be bent.
+pub(crate) fn bendable() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_landfall-break"))
+}
+
 /// A hub and running devices in a directory of their own.
 pub(crate) struct Site {
     pub(crate) hub: Hub,
@@ -62,6 +67,13 @@ impl Site {
     pub(crate) fn without_devices() -> Site {
         let dir = new_dir();
         let hub = Hub::start(executable(), &dir.path().join("hub")).unwrap();
+        Site { hub, devices: Vec::new(), dir }
+    }
+
+    /// Whose processes can be bent.
+    pub(crate) fn bendable() -> Site {
+        let dir = new_dir();
+        let hub = Hub::start(bendable(), &dir.path().join("hub")).unwrap();
         Site { hub, devices: Vec::new(), dir }
     }
 

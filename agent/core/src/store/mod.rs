@@ -68,4 +68,4 @@ pub use types::{
     CallerKey, Chunk, Committed, Kept, Opened, Recall, StoreStatus, StreamStatus, TicketState,
     TicketStatus,
 };
-pub use value::VALUE_BYTES_MAX;
+pub use value::{VALUE_BYTES_MAX, carve_and_check};

@@ -160,7 +160,7 @@ pub(super) fn named(directive: &Directive) -> String {
     let (kind, subject) = directive.key();
     match directive {
         Directive::Unknown(_) => format!("directive of kind {kind} about '{subject}'"),
-        Directive::Reporting(_) | Directive::Release(_) => {
+        Directive::Reporting(_) | Directive::Release(_) | Directive::Certificate(_) => {
             format!("directive {} '{subject}'", directive.kind())
         }
     }

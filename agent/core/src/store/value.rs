@@ -141,6 +141,21 @@ impl<'a> Value<'a> {
     }
 }
 
+/// For tests with hostile bytes: every value that can be carved out of them is written again as it
+/// was read. Returns how many there are.
+///
+/// # Panics
+/// If one is not.
+pub fn carve_and_check(raw: &[u8]) -> usize {
+    let check = |value: Value<'_>| {
+        let Some(sealed) = value.seal() else { return };
+        let opened = Value::open(&sealed).map(|it| (it.kind, it.epoch, it.seq, it.payload.len()));
+        let was = (value.kind, value.epoch, value.seq, value.payload.len());
+        assert_eq!(opened, Some(was), "a value that was read is written as it was");
+    };
+    carve(raw).map(check).count()
+}
+
 fn checksum(header: &[u8], payload: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(header);

@@ -109,9 +109,15 @@ fn put(values: &mut Values<'_>, record: &[u8]) {
 fn is_coded(record: &Record) -> bool {
     match record {
         Record::Outcome(_) | Record::Escalation(_) | Record::Answer(_) | Record::Loss(_) => true,
-        Record::Event(event) => {
-            !matches!(event, Event::Release(_) | Event::Link(_) | Event::Sketch(_))
-        }
+        // A hub that is older than its device sets these aside, and reads their neighbours.
+        Record::Event(event) => !matches!(
+            event,
+            Event::Release(_)
+                | Event::Link(_)
+                | Event::Sketch(_)
+                | Event::Clock { .. }
+                | Event::CertificateWanted { .. }
+        ),
         Record::Refusal(_) | Record::Directive(_) | Record::Withheld(_) => false,
     }
 }

@@ -1,7 +1,7 @@
 //! Strategies that make any record.
 
 use landfall_wire::chain::{ChainMark, ChainValue};
-use landfall_wire::directive::{Directive, Reporting, ReportingMode, Sealed};
+use landfall_wire::directive::{Certificate, Directive, Reporting, ReportingMode, Sealed};
 use landfall_wire::id::{Confidence, Digest, Epoch, ShortDigest, TaskName, Ticket};
 use landfall_wire::link::LinkReport;
 use landfall_wire::record::{
@@ -215,6 +215,10 @@ fn event() -> impl Strategy<Value = Event> {
         release_report().prop_map(Event::Release),
         link_report().prop_map(Event::Link),
         task_sketch().prop_map(|sketch| Event::Sketch(Box::new(sketch))),
+        any::<(u64, u64, u64, bool, bool)>().prop_map(|(first, end, off_ms, behind, exact)| {
+            Event::Clock { first, end, off_ms, behind, exact }
+        }),
+        vec(any::<u8>(), 0..400).prop_map(|request| Event::CertificateWanted { request }),
     ]
 }
 
@@ -272,7 +276,12 @@ fn directive() -> impl Strategy<Value = Directive> {
     );
     let sealed = (any::<u16>(), ".{0,40}", vec(any::<u8>(), 0..300))
         .prop_map(|(kind, subject, body)| Directive::from(Sealed { kind, subject, body }));
-    prop_oneof![reporting, ordered, sealed]
+    let certificate = (vec(any::<u8>(), 0..500), vec(vec(any::<u8>(), 0..500), 0..3)).prop_map(
+        |(certificate, authorities)| {
+            Directive::Certificate(Certificate { certificate, authorities })
+        },
+    );
+    prop_oneof![reporting, ordered, certificate, sealed]
 }
 
 /// Any record, including ones over the limits.

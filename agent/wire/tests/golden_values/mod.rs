@@ -2,7 +2,7 @@
 
 use landfall_wire::chain::{ChainMark, ChainValue};
 use landfall_wire::coding::Primer;
-use landfall_wire::directive::{Directive, Reporting, ReportingMode, Sealed};
+use landfall_wire::directive::{Certificate, Directive, Reporting, ReportingMode, Sealed};
 use landfall_wire::frame::{Batch, Frame, Hello, Position, Welcome};
 use landfall_wire::id::{Confidence, Digest, Epoch, ShortDigest, Ticket};
 use landfall_wire::link::LinkReport;
@@ -43,6 +43,8 @@ pub(crate) fn about(record: &Record) -> &'static str {
             Event::Release(_) => "Record::Event, Release",
             Event::Link(_) => "Record::Event, Link",
             Event::Sketch(_) => "Record::Event, Sketch",
+            Event::Clock { .. } => "Record::Event, Clock",
+            Event::CertificateWanted { .. } => "Record::Event, CertificateWanted",
         },
         Record::Loss(loss) => match loss.reason {
             LossReason::Shed => "Record::Loss, shed",
@@ -53,6 +55,7 @@ pub(crate) fn about(record: &Record) -> &'static str {
         Record::Directive(directive) => match directive {
             Directive::Reporting(_) => "Record::Directive, Reporting",
             Directive::Release(_) => "Record::Directive, Release",
+            Directive::Certificate(_) => "Record::Directive, Certificate",
             Directive::Unknown(_) => "Record::Directive, of a kind that is not known",
         },
     }
@@ -269,6 +272,20 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
             }))),
         ),
         ("withheld", Record::Withheld(Withheld::Sketched)),
+        (
+            "event-clock",
+            Record::Event(Event::Clock {
+                first: 40,
+                end: 43,
+                off_ms: 1_773_000_000_000,
+                behind: true,
+                exact: true,
+            }),
+        ),
+        (
+            "event-certificate-wanted",
+            Record::Event(Event::CertificateWanted { request: vec![0x30, 0x81, 0xf3] }),
+        ),
         ("loss-shed", loss(StreamId::Outcome, LossReason::Shed)),
         ("loss-damaged", loss(StreamId::Answer, LossReason::Damaged)),
         (
@@ -288,6 +305,13 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
         ("directive-reporting-sketch", reporting(None, ReportingMode::Sketch)),
         ("directive-release", ordered(Some("0.5.0"))),
         ("directive-release-configured", ordered(None)),
+        (
+            "directive-certificate",
+            Record::Directive(Directive::Certificate(Certificate {
+                certificate: vec![0x30, 0x82, 1, 2],
+                authorities: vec![vec![0x30, 0x82], vec![0x30]],
+            })),
+        ),
         (
             "directive-unknown",
             Record::Directive(Directive::Unknown(Sealed {

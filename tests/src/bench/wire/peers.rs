@@ -55,7 +55,7 @@ fn carry(hub: &Hub, dir: &Path, messages: Vec<Vec<u8>>) -> Result<u64> {
     let at = broker.address().to_string();
     let name = dir.file_name().and_then(|name| name.to_str()).context("a name")?;
     hub.command(&["enroll", name, "--out", out, "--hub", &at])?;
-    let identity = Identity::load(&identity)?;
+    let identity = Identity::load(&identity, &landfall_agent::clock::Clock::open(&identity))?;
     let (before, _) = quiet(&tunnel, Duration::from_millis(500))?;
     tunnel.far(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -18,6 +18,7 @@
 //! (nothing here uses them on its files; what they wrote would count as durable).
 
 mod calls;
+mod clock;
 mod file;
 mod names;
 

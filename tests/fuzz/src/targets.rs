@@ -1,0 +1,234 @@
+//! What reads bytes from outside, and what must hold of it whatever the bytes are: it does not
+//! panic, and what it has read comes back when it is written and read again.
+//!
+//! Shared by libFuzzer (this crate) and by the ordinary tests (`tests/tests/hostile.rs`), which run
+//! each target on its seeds and on some changes of them.
+
+use landfall_agent_core::redact::{Kind, Redactor, SitePattern};
+use landfall_agent_core::request::Request;
+use landfall_agent_core::rules::{Action, RuleSpec, Rules};
+use landfall_wire::coding::Primer;
+use landfall_wire::frame::{Frame, VERSION, VERSION_CODED};
+use landfall_wire::record::Record;
+use landfall_wire::token::Token;
+use landfall_wire::{enroll, topic};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// One reader.
+pub struct Target {
+    pub name: &'static str,
+    pub run: fn(&[u8]),
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// Every reader.
+pub const ALL: &[Target] = &[
+    Target { name: "frame", run: frame, seeds: frames },
+    Target { name: "frame-plain", run: frame_plain, seeds: bodies_plain },
+    Target { name: "frame-coded", run: frame_coded, seeds: bodies_coded },
+    Target { name: "record", run: record, seeds: records },
+    Target { name: "store", run: store, seeds: values },
+    Target { name: "rules", run: rules, seeds: rule_texts },
+    Target { name: "redact", run: redact, seeds: redact_texts },
+    Target { name: "token", run: token, seeds: tokens },
+    Target { name: "enroll", run: enrolment, seeds: enrolments },
+];
+
+fn frame(data: &[u8]) {
+    if let Ok(frame) = Frame::decode(data) {
+        for bytes in [frame.encode(), frame.encode_coded(Primer::NEWEST)] {
+            let bytes = bytes.expect("what was read can be written");
+            assert_eq!(Frame::decode(&bytes).as_ref(), Ok(&frame));
+        }
+    }
+}
+
+/// With a header and a checksum that hold, so that what is behind them is reached.
+fn framed(version: u8, flags: u8, body: &[u8]) -> Vec<u8> {
+    let crc = crc32fast::hash(body).to_le_bytes();
+    [&[version, flags], &crc[..], body].concat()
+}
+
+fn frame_plain(data: &[u8]) {
+    let (flags, body) = data.split_first().map_or((0, data), |(flags, body)| (flags & 1, body));
+    frame(&framed(VERSION, flags, body));
+}
+
+fn frame_coded(data: &[u8]) {
+    frame(&framed(VERSION_CODED, 0, data));
+}
+
+fn record(data: &[u8]) {
+    if let Ok(record) = Record::decode(data) {
+        let bytes = record.encode();
+        // Numbers have longer forms, too: what was read may be shorter when it is written.
+        if let Ok(bytes) = bytes {
+            assert_eq!(Record::decode(&bytes), Ok(record.clone()));
+        }
+        let fitted = record.fit();
+        assert_eq!(fitted.clone().fit(), fitted, "what fits is not cut again");
+        fitted.encode().expect("what was cut to its limits can be written");
+    }
+}
+
+fn store(data: &[u8]) {
+    landfall_agent_core::store::carve_and_check(data);
+}
+
+/// Lines make rules: the first is the text to decide.
+fn rules(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut lines = text.lines();
+    let asked = lines.next().unwrap_or_default().to_owned();
+    let specs: Vec<RuleSpec> = lines.take(12).map(spec).collect();
+    if let Ok((rules, _)) = Rules::compile(&specs) {
+        let task = "fuzz".parse().expect("a name");
+        let request = Request { task, text: asked, caller_id: None, meta: BTreeMap::new() };
+        let first = rules.decide(&request).map(|rule| rule.name().to_owned());
+        let again = rules.decide(&request).map(|rule| rule.name().to_owned());
+        assert_eq!(first, again);
+    }
+}
+
+/// `name=word,word=all,all=regex`
+fn spec(line: &str) -> RuleSpec {
+    let mut parts = line.splitn(4, '=');
+    let mut next = || parts.next().unwrap_or_default().to_owned();
+    let words = |text: String| -> Vec<String> {
+        text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    };
+    let (name, any, all, regex) = (next(), words(next()), words(next()), next());
+    RuleSpec {
+        name,
+        words: any,
+        all_words: all,
+        regex: Some(regex).filter(|regex| !regex.is_empty()),
+        meta: BTreeMap::new(),
+        action: Action::OutOfScope,
+    }
+}
+
+/// The first line is a site's pattern, the rest is masked.
+fn redact(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (pattern, text) = text.split_once('\n').unwrap_or(("", text));
+    let site = SitePattern { mask: "site".to_owned(), regex: pattern.to_owned() };
+    let patterns = if pattern.is_empty() { vec![] } else { vec![site] };
+    if let Ok(redactor) = Redactor::new(&Kind::DEFAULT, &patterns) {
+        let masked = redactor.redact(text).text();
+        // Masks themselves may look like something to mask; it must only end.
+        let _again = redactor.redact(&masked).text();
+    }
+}
+
+fn token(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(token) = text.parse::<Token>() {
+        assert_eq!(token.to_string().parse(), Ok(token));
+    }
+    if let Some((device, direction)) = topic::parse(&text) {
+        assert_eq!(topic::topic(&device, direction), text);
+    }
+}
+
+fn enrolment(data: &[u8]) {
+    if let Ok(request) = enroll::decode::<enroll::Request>(data) {
+        if let Ok(bytes) = enroll::encode(&request) {
+            assert_eq!(enroll::decode::<enroll::Request>(&bytes[4..]), Ok(request));
+        }
+    }
+    let _reply = enroll::decode::<enroll::Reply>(data);
+}
+
+/// The bytes of every golden file whose name `wanted` takes.
+fn golden(wanted: impl Fn(&str) -> bool) -> Vec<Vec<u8>> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|dir| dir.join("agent/wire/tests/golden"))
+        .find(|dir| dir.is_dir())
+        .expect("the golden files");
+    let mut files: Vec<_> = std::fs::read_dir(dir).expect("a directory").flatten().collect();
+    files.sort_by_key(std::fs::DirEntry::file_name);
+    let files = files.into_iter().filter(|file| wanted(&file.file_name().to_string_lossy()));
+    files
+        .map(|file| {
+            let text = std::fs::read_to_string(file.path()).expect("a golden file");
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            let digits: Vec<u8> = lines.collect::<String>().into_bytes();
+            let byte = |two: &[u8]| {
+                u8::from_str_radix(std::str::from_utf8(two).expect("digits"), 16).expect("hex")
+            };
+            digits.chunks(2).map(byte).collect()
+        })
+        .collect()
+}
+
+fn frames() -> Vec<Vec<u8>> {
+    golden(|name| name.starts_with("frame-") || name.starts_with("coded-"))
+}
+
+/// Header and checksum are six bytes.
+fn bodies_plain() -> Vec<Vec<u8>> {
+    let frames = golden(|name| name.starts_with("frame-"));
+    let body = |frame: &Vec<u8>| [&frame[1..2], &frame[6..]].concat();
+    frames.iter().map(body).collect()
+}
+
+fn bodies_coded() -> Vec<Vec<u8>> {
+    let frames = golden(|name| name.starts_with("coded-"));
+    frames.iter().map(|frame| frame[6..].to_vec()).collect()
+}
+
+fn records() -> Vec<Vec<u8>> {
+    golden(|name| !name.starts_with("frame-") && !name.starts_with("coded-"))
+}
+
+/// Records as the store seals them: magic, kind, epoch, number, length, checksum.
+fn values() -> Vec<Vec<u8>> {
+    let seal = |record: Vec<u8>| {
+        let mut fields = vec![2];
+        fields.extend([7; 8]);
+        fields.extend(9_u64.to_le_bytes());
+        fields.extend(u32::try_from(record.len()).unwrap_or(0).to_le_bytes());
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&fields);
+        crc.update(&record);
+        [&b"LFv1"[..], &fields, &crc.finalize().to_le_bytes(), &record].concat()
+    };
+    records().into_iter().map(seal).collect()
+}
+
+fn rule_texts() -> Vec<Vec<u8>> {
+    let texts = [
+        "hyd hose leaking at boom cyl\nleak=leak,leaking\nfire=fire,smoke\nshake==shakes\n",
+        "test message\ntest===^(?i)test\\W*$\n",
+        "naïve café ΑΒΓ 日本\ncafe=café\nword=日本==(\\p{L}+)\\s\n",
+    ];
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+fn redact_texts() -> Vec<Vec<u8>> {
+    let texts = [
+        "\nmail ann@example.org or +44 20 7946 0958, DE89 3704 0044 0532 0130 00, 10.0.0.7",
+        "(?i)\\bberth \\d+\nat Berth 12 with 4111 1111 1111 1111 and Mr. Smith",
+    ];
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+fn tokens() -> Vec<Vec<u8>> {
+    let token = Token { secret: [3; 8], authority: *b"fingerprint!" };
+    vec![token.to_string().into_bytes(), b"landfall/1/ship-7/up".to_vec()]
+}
+
+fn enrolments() -> Vec<Vec<u8>> {
+    let request = enroll::Request { secret: [7; 8], request: vec![0x30; 250] };
+    let reply = enroll::Reply::Issued {
+        device: "ship-7".parse().expect("a name"),
+        certificate: "-----BEGIN CERTIFICATE-----".to_owned(),
+        authorities: "-----BEGIN CERTIFICATE-----".to_owned(),
+        hub: "hub.example.org:8883".to_owned(),
+    };
+    let bytes = [enroll::encode(&request), enroll::encode(&reply)];
+    bytes.into_iter().flatten().map(|bytes| bytes[4..].to_vec()).collect()
+}
