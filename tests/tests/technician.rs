@@ -1,7 +1,11 @@
 //! What a technician has at hand on a box: `enroll`, `doctor`, `diag`, completions and manual pages;
 //! that no secret comes out of any of it; and a box that does not know what time it is.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says what it leaves out"
+)]
 
 mod common;
 

@@ -133,10 +133,10 @@ fn token(data: &[u8]) {
 }
 
 fn enrolment(data: &[u8]) {
-    if let Ok(request) = enroll::decode::<enroll::Request>(data) {
-        if let Ok(bytes) = enroll::encode(&request) {
-            assert_eq!(enroll::decode::<enroll::Request>(&bytes[4..]), Ok(request));
-        }
+    if let Ok(request) = enroll::decode::<enroll::Request>(data)
+        && let Ok(bytes) = enroll::encode(&request)
+    {
+        assert_eq!(enroll::decode::<enroll::Request>(&bytes[4..]), Ok(request));
     }
     let _reply = enroll::decode::<enroll::Reply>(data);
 }
