@@ -227,6 +227,25 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_file_is_taken_as_it_is_and_with_everything_that_it_offers() {
+        let shipped = include_str!("../../landfall-hub.toml");
+        let offered = |line: &str| line.contains(" = ") || line.starts_with('[');
+        let uncomment = |line| match str::strip_prefix(line, "# ") {
+            Some(setting) if offered(setting) => setting,
+            _ => line,
+        };
+        let all: Vec<&str> = shipped.lines().map(uncomment).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hub.toml");
+        for text in [shipped.to_owned(), all.join("\n")] {
+            std::fs::write(&path, text).unwrap();
+            if let Err(failure) = read(&path) {
+                panic!("{}", failure.message);
+            }
+        }
+    }
+
+    #[test]
     fn a_broker_and_an_address_of_the_hub_exclude_each_other() {
         use super::super::args::{Cli, Command};
         use clap::Parser;
