@@ -213,10 +213,10 @@ mod tests {
     #[test]
     fn a_day_of_outcomes_takes_a_few_hundred_bytes() {
         let mut sketch = Sketch::default();
-        for at in 0..10_000_u32 {
+        for at in 0..10_000_usize {
             sketch.label(&format!("a label of {}", at % 40), 1);
-            sketch.words[at as usize % LENGTHS] += 1;
-            sketch.confidence[at as usize % CONFIDENCES] += 1;
+            sketch.words[at % LENGTHS] += 1;
+            sketch.confidence[at % CONFIDENCES] += 1;
         }
         let bytes = postcard::to_stdvec(&sketch).unwrap().len();
         assert!(bytes < 1_000, "{bytes}");
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(sketch.labels.len(), LABELS_MAX);
         assert_eq!(sketch.labels.values().sum::<u64>() + sketch.labels_other, 2_000);
         let longest = "x".repeat(10_000);
-        (0..LABELS_MAX as u32).for_each(|at| sketch.label(&format!("{at:04}{longest}"), u64::MAX));
+        (0..LABELS_MAX).for_each(|at| sketch.label(&format!("{at:04}{longest}"), u64::MAX));
         let bytes = postcard::to_stdvec(&sketch).unwrap().len();
         assert!(bytes < crate::limits::RECORD_BYTES_MAX, "{bytes}");
     }

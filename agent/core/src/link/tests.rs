@@ -80,7 +80,7 @@ fn a_spent_budget_waits_for_the_next_day_and_says_so() {
     let kept = effects.persist.expect("written before more is spent");
     assert!(kept[0].bytes >= budget - GRANT_BYTES_MIN);
     assert!(
-        matches!(links.grant(at(HOUR), 0), Grant::Bytes(bytes) if bytes < GRANT_BYTES_MIN as usize)
+        matches!(links.grant(at(HOUR), 0), Grant::Bytes(bytes) if (bytes as u64) < GRANT_BYTES_MIN)
     );
     assert!(links.step(at(HOUR), carried(0, 1)).changed);
     let waits = Standing::Waits { link: 0, until_ms: MONDAY + DAY, what: Wait::Budget };
@@ -143,7 +143,7 @@ fn month(budget: u64, steps: &[(u64, i64)], kills: &[u64]) -> Vec<u64> {
     };
     let mut links = Links::new(vec![paid.clone()], &kept, now(0, 0, 0));
     let mut days = vec![0; 30];
-    for real_ms in (0..30 * DAY).step_by(MINUTE as usize) {
+    for real_ms in (0..30 * DAY / MINUTE).map(|minute| minute * MINUTE) {
         for (_, step) in steps.iter().filter(|(hour, _)| hour * HOUR == real_ms) {
             wrong_ms += step;
         }
@@ -164,7 +164,7 @@ fn month(budget: u64, steps: &[(u64, i64)], kills: &[u64]) -> Vec<u64> {
                 let handing = Event::Handing { bytes: bytes as u64 + 300 };
                 links.step(at(booted_ms), handing).persist.inspect(|list| kept.clone_from(list));
                 let bytes = bytes as u64 * 103 / 100 + 120;
-                days[(real_ms / DAY) as usize] += bytes;
+                days[usize::try_from(real_ms / DAY).unwrap()] += bytes;
                 let effects = links.step(at(booted_ms), carried(0, bytes));
                 effects.persist.inspect(|list| kept.clone_from(list));
             }

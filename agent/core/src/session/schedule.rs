@@ -103,7 +103,7 @@ mod tests {
             let turns = turns(&mut schedule, 100, sizes);
             for stream in StreamId::UP {
                 let count = turns.iter().filter(|turn| **turn == stream).count();
-                assert!(count >= 100 / (TURNS_MAX as usize + 3), "{stream:?} {count}: {turns:?}");
+                assert!(count as u64 >= 100 / (TURNS_MAX + 3), "{stream:?} {count}: {turns:?}");
             }
         }
         let usual = turns(&mut Schedule::default(), 100, [100, 40, 10]);
