@@ -109,8 +109,9 @@ fn what_would_break_a_budget_waits_and_a_restart_renews_nothing() {
     let began = day();
     let tables = "[[link]]\nname = 'satellite'\nclass = 5\nbytes_per_day = '128 KiB'\n";
     let mut rig = Rig::with(executable(), tables).unwrap();
-    rig.device.link.cut();
     rig.device.start().unwrap();
+    // An attempt that fails would cost some of it.
+    put(&rig.device.address.client(), &json!({ "state": "down" }));
     // Each with its own text, so that they take more than the budget.
     let letters = |number: u128| -> String {
         let letter = |at: u32| char::from(b'a' + u8::try_from((number >> (4 * at)) & 15).unwrap());
@@ -120,7 +121,7 @@ fn what_would_break_a_budget_waits_and_a_restart_renews_nothing() {
         |at: u128| format!("leak {}", letters(at.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060)));
     let texts: Vec<String> = (1..12_000).map(text).collect();
     decide(&rig.device.address.client(), &texts.iter().map(String::as_str).collect::<Vec<_>>());
-    rig.device.link.restore();
+    put(&rig.device.address.client(), &json!({ "state": "auto" }));
     let spent = |device: &Client| {
         let report = links(device, "the budget spent", |report| {
             report["waiting"]["what"] == "budget" && report["link"].is_null()
