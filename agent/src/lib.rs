@@ -6,6 +6,7 @@
 //!   two share.
 //! * [`store`]: durable streams with cursors; [`queue`] shows what they hold.
 //! * [`clock`]: what time it is.
+//! * [`courier`]: the same streams as files, where there is no link.
 //! * [`release`]: model packages that the hub rolls out.
 //! * [`link`]: the ways to the hub, and what of them may be used; [`sync`]: the connection to it.
 //! * [`reporting`]: which outcomes travel, as the hub asks, and sketches of the others.
@@ -17,6 +18,7 @@ pub mod bulk;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod courier;
 pub mod http;
 pub mod input;
 pub mod link;

@@ -7,6 +7,7 @@
 //! * [`exchange`]: what is said over either, and in which order.
 //! * [`database`]: SQLite; one writing thread that commits in groups, readers beside it.
 //! * [`identity`]: the hub's own certificate authority and what it issues.
+//! * [`courier`]: parcels of devices without a link.
 //! * [`releases`]: releases of model packages, kept, handed out and rolled out.
 //! * [`desk`]: asks stronger models and ticket systems, and sends what people agreed on.
 //! * [`web`]: JSON API and pages.
@@ -21,6 +22,7 @@
 
 pub mod broker;
 pub mod cli;
+pub mod courier;
 pub mod database;
 pub mod desk;
 pub mod endpoint;

@@ -3,6 +3,7 @@
 //! * [`blobs`]: a directory of such files; what is in it is whole.
 //! * [`outline`]: the part of a package's manifest that says which files it has, and whose
 //!   signature it bears.
+//! * [`parcel`]: frames of the wire as a file, sealed and signed, for a courier.
 //! * [`range`]: which bytes of a file a request asks for.
 //! * [`serve`]: hands files out over HTTPS with mutual TLS: the hub to its devices, and a device
 //!   to others of its site.
@@ -14,5 +15,6 @@
 
 pub mod blobs;
 pub mod outline;
+pub mod parcel;
 pub mod range;
 pub mod serve;

@@ -71,6 +71,14 @@ pub(super) enum Command {
     /// Nothing is recorded. Exit status: 0 the same, 1 not, 3 it cannot be told.
     #[command(after_help = EXIT_CODES)]
     Replay(ReplayArgs),
+    /// Carry streams to the hub and back as files, where there is no link at all
+    ///
+    /// The files are sealed and signed: whoever carries them can neither read nor change them.
+    /// Importing them twice, late or in any order does no harm.
+    Courier {
+        #[command(subcommand)]
+        command: CourierCommand,
+    },
     /// Check the configuration, the packages and what thresholds promise
     #[command(after_help = EXIT_CODES)]
     CheckConfig(StatusArgs),
@@ -142,6 +150,27 @@ pub(super) struct DiagArgs {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) common: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CourierCommand {
+    /// Write what the hub has not acknowledged to a stick
+    #[command(after_help = EXIT_CODES)]
+    Export(CourierArgs),
+    /// Read what the hub sent, and files of releases, from a stick
+    #[command(after_help = EXIT_CODES)]
+    Import(CourierArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct CourierArgs {
+    /// Directory of the stick; everything is in its folder `landfall`
+    pub(super) dir: PathBuf,
+    #[command(flatten)]
+    pub(super) common: RunArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

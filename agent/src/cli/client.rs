@@ -2,10 +2,14 @@
 
 use super::failure::{FAILED, Failure, USAGE};
 use crate::bulk::LineResult;
-use crate::http::{ErrorEnvelope, ItemBody, LinkWord, ReplyBody, StatusBody, TicketBody, WAIT_MAX};
+use crate::courier::{Exported, Imported};
+use crate::http::{
+    ErrorEnvelope, ItemBody, LinkWord, MORE, RECORDS, ReplyBody, StatusBody, TicketBody, WAIT_MAX,
+};
 use crate::link::UplinkReport;
 use crate::queue::{Ask, OutcomePage, Page, Summary};
 use crate::store::OutcomeId;
+use landfall_freight::parcel::PARCEL_BYTES_MAX;
 use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -94,6 +98,28 @@ impl Client {
     pub(super) fn outcome(&self, id: OutcomeId) -> Result<OutcomePage, Failure> {
         let url = self.url(&format!("/v1/outcomes/{id}"));
         read(self.agent.get(url).call().map_err(unreachable)?)
+    }
+
+    pub(super) fn courier_export(&self, part: usize) -> Result<Exported, Failure> {
+        let url = self.url(&format!("/v1/courier/export?part={part}"));
+        let mut response = self.agent.post(url).send_empty().map_err(unreachable)?;
+        if response.status() != StatusCode::OK {
+            return read::<serde_json::Value>(response).and(Err(Failure::new("no parcel")));
+        }
+        let header = |name: &str| {
+            let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+            value.unwrap_or_default().to_owned()
+        };
+        let (records, more) = (header(RECORDS.as_str()), header(MORE.as_str()));
+        let body = response.body_mut().with_config().limit(PARCEL_BYTES_MAX as u64 + 1);
+        let parcel = body.read_to_vec().map_err(unreachable)?;
+        let records = records.parse().unwrap_or(0);
+        Ok(Exported { parcel, records, more: more == "true" })
+    }
+
+    pub(super) fn courier_import(&self, parcel: Vec<u8>) -> Result<Imported, Failure> {
+        let url = self.url("/v1/courier/import");
+        read(self.agent.post(url).send(parcel).map_err(unreachable)?)
     }
 
     fn url(&self, path: &str) -> String {

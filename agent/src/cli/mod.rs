@@ -10,6 +10,7 @@ mod ask;
 mod batch;
 mod check;
 mod client;
+mod courier;
 mod desk;
 mod diag;
 mod doctor;
@@ -79,6 +80,7 @@ fn execute(command: &Command) -> Result<Done, Failure> {
             QueueCommand::Export(args) => queue::export(args),
         },
         Command::Replay(args) => replay::replay(args),
+        Command::Courier { command } => courier::courier(command),
         Command::CheckConfig(args) => check::check(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Enroll(args) => enroll::enroll(args),

@@ -5,6 +5,7 @@
 //!
 //! Not here: decisions. Handlers parse, ask the pipeline, and write down what it says.
 
+mod courier;
 mod error;
 mod escalations;
 mod link;
@@ -17,6 +18,7 @@ mod status;
 mod tasks;
 mod types;
 
+pub use courier::{MORE, RECORDS};
 pub use error::{ApiError, ErrorBody, ErrorEnvelope};
 pub use escalations::WAIT_MAX;
 pub use landfall_systemd::Line;
@@ -28,11 +30,13 @@ pub use status::{
 pub use tasks::{BATCH_ITEMS_MAX, BODY_BYTES_MAX, BODY_READ};
 pub use types::{AnswerBody, FieldBody, ItemBody, MechanismBody, ReplyBody, Status, TicketBody};
 
+use crate::courier::Courier;
 use crate::pipeline::Pipeline;
 use crate::service::Overview;
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{get, post};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// What the handlers need.
@@ -42,6 +46,8 @@ pub struct App {
     pub pipeline: Pipeline,
     /// Knows the state of the agent.
     pub overview: Overview,
+    /// Packs and unpacks parcels, with an identity.
+    pub courier: Option<Arc<Courier>>,
     /// Becomes true when the agent stops: whoever waits is answered at once.
     pub stopping: watch::Receiver<bool>,
 }
@@ -55,6 +61,8 @@ pub fn router(app: App) -> Router {
         .route("/v1/queue/{stream}", get(queue::records))
         .route("/v1/outcomes/{outcome}", get(queue::outcome))
         .route("/v1/link", get(link::show).put(link::put))
+        .route("/v1/courier/export", post(courier::export))
+        .route("/v1/courier/import", post(courier::import))
         .route("/v1/status", get(status::show))
         .route("/healthz", get(status::health))
         .route("/metrics", get(metrics::show))

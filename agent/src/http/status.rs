@@ -224,7 +224,7 @@ pub(super) async fn health(State(app): State<App>) -> (StatusCode, Json<serde_js
 
 impl StatusBody {
     fn of(app: &App) -> StatusBody {
-        let App { pipeline, overview, stopping: _ } = app;
+        let App { pipeline, overview, courier: _, stopping: _ } = app;
         let memory = memory::of_this_process();
         let store = pipeline.store().status();
         let counts = pipeline.metrics().tasks();

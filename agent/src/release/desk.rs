@@ -16,7 +16,7 @@ use landfall_models::package::{SHIPPED_KEY, shipped_dirs};
 use landfall_wire::directive::Directive;
 use landfall_wire::id::Digest;
 use landfall_wire::record::Event;
-use landfall_wire::release::{ReleaseOrder, ReleaseRef};
+use landfall_wire::release::{ReleaseFault, ReleaseOrder, ReleaseRef};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -311,7 +311,13 @@ impl Running {
         let (config, running, done) =
             (Arc::clone(&self.config), self.models.clone(), self.done.clone());
         let check = move || {
-            let checked = trial::check(&config, &running, &id.package, release.as_ref());
+            let check = || trial::check(&config, &running, &id.package, release.as_ref());
+            // An operator that panics ends the trial, and nothing else.
+            let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
+            let checked = checked.unwrap_or_else(|_| {
+                let detail = "it panicked while it was checked".to_owned();
+                Err(NotFit { fault: ReleaseFault::Evaluation, detail })
+            });
             let _stopped = done.send(Done::Try(id, checked.map(Box::new)));
         };
         // A thread of its own: a stack that a model overruns is not one of the runtime's.

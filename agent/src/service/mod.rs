@@ -19,6 +19,7 @@ pub(crate) use run_file::replace;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::courier::Courier;
 use crate::http::{self, App, Limited};
 use crate::link::Uplink;
 use crate::pipeline::Pipeline;
@@ -150,7 +151,13 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
         reporting: Reporting::open(&store),
         link,
     };
-    let app = App { pipeline: pipeline.clone(), overview: overview.clone(), stopping };
+    let courier = identity.as_ref().and_then(|_| {
+        let dir = &config.hub.as_ref()?.identity;
+        let opened = Courier::open(store.clone(), dir);
+        opened.inspect_err(|error| tracing::warn!(%error, "no parcels for a courier")).ok()
+    });
+    let courier = courier.map(Arc::new);
+    let app = App { pipeline: pipeline.clone(), overview: overview.clone(), courier, stopping };
     let intakes = start_intakes(&config, &app).await?;
     let http = intakes.http.as_ref().map(|(address, _)| *address);
     let timekeeping = tokio::spawn(timekeeping::keep(Arc::clone(&clock), store.clone()));

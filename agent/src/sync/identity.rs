@@ -96,6 +96,8 @@ pub struct Identity {
     pub hub: String,
     /// `host:port` where the hub hands out files, if it does.
     pub files: Option<String>,
+    /// What parcels for the hub are sealed with, in hexadecimal.
+    pub courier: Option<String>,
     /// TLS settings with the device's certificate. Times are judged by the device's [`Clock`].
     pub tls: Arc<ClientConfig>,
     /// From when to when the device's certificate is valid.
@@ -136,6 +138,7 @@ struct Bundle {
     device: DeviceId,
     hub: String,
     files: Option<String>,
+    courier: Option<String>,
 }
 
 impl Identity {
@@ -198,7 +201,7 @@ struct Parts {
 impl Parts {
     fn join(self, bundle: Bundle, clock: &Arc<Clock>) -> Result<Identity, IdentityError> {
         let Parts { roots, roots_at, chain, chain_at, key_at } = self;
-        let Bundle { device, hub, files } = bundle;
+        let Bundle { device, hub, files, courier } = bundle;
         let (authorities, roots) = trusted(&roots_at, roots)?;
         let roots = Arc::new(roots);
         let valid = check_certificate(&chain_at, &chain, roots.clone(), clock)?;
@@ -217,7 +220,7 @@ impl Parts {
                 }
                 error => malformed(&key_at, "a key that can be used", error),
             })?;
-        Ok(Identity { device, hub, files, tls: Arc::new(tls), valid, authorities })
+        Ok(Identity { device, hub, files, courier, tls: Arc::new(tls), valid, authorities })
     }
 }
 
@@ -256,6 +259,12 @@ pub fn split_address(address: &str) -> Result<(&str, u16), String> {
         return Err(invalid());
     }
     Ok((host, port))
+}
+
+/// What a bundle says that a courier needs: the device, and what to seal for the hub with.
+pub(crate) fn enrolled(dir: &Path) -> Result<(DeviceId, Option<String>), IdentityError> {
+    let Bundle { device, courier, .. } = bundle(&dir.join("bundle.toml"))?;
+    Ok((device, courier))
 }
 
 /// The private key of a file.

@@ -18,7 +18,7 @@ mod wallet;
 
 pub use enroll::{EnrollError, enroll};
 pub use identity::{Identity, IdentityError, Validity, split_address};
-pub(crate) use identity::{certificates, private_key, roots};
+pub(crate) use identity::{certificates, enrolled, private_key, roots};
 pub use link::{LinkState, LinkStatus};
 pub use wallet::{Place, Wallet};
 

@@ -81,6 +81,9 @@ pub(super) enum Command {
     /// Deliver a release to devices, ring by ring.
     #[command(subcommand)]
     Rollout(RolloutCommand),
+    /// Parcels of devices without a link, carried on a stick.
+    #[command(subcommand)]
+    Courier(CourierCommand),
     /// Show or change the labels of a device, by which rollouts choose.
     Label(LabelArgs),
     /// Prove that a device's outcomes are here, complete and unaltered, or say where they are not.
@@ -287,6 +290,38 @@ pub(super) enum ModelsCommand {
         /// The release, as `PACKAGE@VERSION`.
         release: ReleaseName,
     },
+}
+
+/// Commands on parcels.
+#[derive(Debug, Subcommand)]
+pub(super) enum CourierCommand {
+    /// Read the parcels of devices from a stick. Importing them again does no harm.
+    ///
+    /// Exit code 3: something was not copied to its end, or waits for another part.
+    Import {
+        /// Directory of the stick; everything is in its folder `landfall`.
+        dir: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write what devices have not acknowledged to a stick: one parcel for each device of which
+    /// one was imported before.
+    Export {
+        /// Directory of the stick; everything is in its folder `landfall`.
+        dir: PathBuf,
+        /// Only for this device; repeatable.
+        #[arg(long)]
+        device: Vec<DeviceId>,
+        /// Carry the files of this release too, as `PACKAGE@VERSION`; repeatable.
+        #[arg(long)]
+        release: Vec<ReleaseName>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the line that a device's bundle.toml needs for parcels; new ones have it.
+    Key,
 }
 
 /// Commands on rollouts.

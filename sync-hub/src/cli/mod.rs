@@ -8,6 +8,7 @@ mod args;
 mod audit;
 mod backup;
 mod broker_config;
+mod courier;
 mod desk;
 mod failure;
 mod generate;
@@ -55,6 +56,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn execute(home: &Home, command: Command) -> Result<u8, Failure> {
     match command {
         Command::Audit { device, json } => return audit::audit(home, &device, json),
+        Command::Courier(command) => return courier::courier(home, command),
         Command::Run(args) => run::run(home, &args)?,
         Command::Enroll(args) => people::enroll(home, &args)?,
         Command::Revoke { device } => people::revoke(home, &device)?,

@@ -60,6 +60,38 @@ impl Command for Greet {
     }
 }
 
+/// The greeting of a device, carried here in a parcel: no hub speaks with it now, and how long it
+/// was on its way says nothing of the device's clock.
+#[derive(Debug)]
+pub struct CarriedHello {
+    /// Row of the device.
+    pub device: i64,
+    /// What it said.
+    pub hello: Hello,
+    /// Now, by the hub's clock.
+    pub now_ms: u64,
+    /// Used if the answer stream needs a new epoch.
+    pub spare_epoch: Epoch,
+}
+
+impl Command for CarriedHello {
+    type Done = Greeting;
+
+    fn device(&self) -> Option<i64> {
+        Some(self.device)
+    }
+
+    fn apply(&self, tx: &Connection) -> sql::Result<Greeting> {
+        let CarriedHello { device, hello, now_ms, spare_epoch } = self;
+        tx.execute(
+            "UPDATE device SET contact_ms = ?2 WHERE id = ?1",
+            params![device, number(*now_ms)],
+        )?;
+        let mut ledger = SqlLedger::new(tx, *device, *now_ms);
+        ledger::greet(&mut ledger, hello, *now_ms, *spare_epoch)
+    }
+}
+
 /// Answers below a position are about to be sent.
 #[derive(Debug)]
 pub struct Offer {

@@ -353,6 +353,35 @@ impl Authority {
         Ok(ServerIdentity { authorities, certificate, key })
     }
 
+    /// The server certificate as it is, if there is one that will do for a while, whatever it
+    /// names; otherwise one for `hosts`.
+    ///
+    /// # Errors
+    /// [`IdentityError`] as [`Authority::server`].
+    pub fn server_as_it_is(
+        &self,
+        hosts: &[String],
+        now_ms: u64,
+    ) -> Result<ServerIdentity, IdentityError> {
+        // Every certificate names this machine, so that a better one is not replaced.
+        self.server(&hosts[..hosts.len().min(1)], now_ms)
+    }
+
+    /// The authority's own key: parcels are sealed for a key that follows from it.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if it cannot be read.
+    pub fn key(&self) -> Result<PrivateKeyDer<'static>, IdentityError> {
+        let path = self.path("ca.key");
+        let missing =
+            || IdentityError::Damaged { path: path.clone(), reason: "it is missing".to_owned() };
+        let pem = read(&path)?.ok_or_else(missing)?;
+        PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| IdentityError::Damaged {
+            path: path.clone(),
+            reason: error.to_string(),
+        })
+    }
+
     /// The certificate of a broker that devices reach under `hosts`, in the same way.
     ///
     /// # Errors

@@ -6,7 +6,9 @@ use crate::database::commands::Enroll;
 use crate::database::queries::{self, Enrolment};
 use crate::database::sql::Connection;
 use crate::database::{self, DbError, views};
+use landfall_freight::parcel::BoxKey;
 use landfall_wire::id::{DeviceId, Epoch};
+use rustls_pki_types::PrivateKeyDer;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -127,7 +129,7 @@ pub fn enroll(
     request: &Request,
     now_ms: u64,
 ) -> Result<Enrolled, EnrollError> {
-    let Request { device, out, hub, files, days, renew } = request;
+    let Request { device, out, days, renew, .. } = request;
     let known = queries::enrolment(books, device).map_err(|source| DbError::new("read", source))?;
     let here = bundle_device(out)?;
     if here.as_deref().is_some_and(|name| name != device.as_str()) {
@@ -159,15 +161,17 @@ pub fn enroll(
     write(&out.join("device.pem"), &issued.certificate_pem, PUBLIC)?;
     write(&out.join("ca.pem"), &authority.trusted_pem(), PUBLIC)?;
     // The bundle last: it says that the rest is complete.
-    write(&out.join("bundle.toml"), &bundle(device, hub, files.as_ref()), PUBLIC)?;
+    write(&out.join("bundle.toml"), &bundle(request, &authority.key()?), PUBLIC)?;
     let expires_ms = i64::try_from(issued.expires_ms).unwrap_or(i64::MAX);
     Ok(Enrolled::Issued { expires_at: views::time(expires_ms) })
 }
 
-fn bundle(device: &DeviceId, hub: &HubAddress, files: Option<&HubAddress>) -> String {
+fn bundle(request: &Request, authority: &PrivateKeyDer<'_>) -> String {
     // None has a character that TOML would want escaped.
-    let files = files.map(|files| format!("files = \"{files}\"\n")).unwrap_or_default();
-    format!("device = \"{device}\"\nhub = \"{hub}\"\n{files}")
+    let Request { device, hub, files, .. } = request;
+    let files = files.as_ref().map(|files| format!("files = \"{files}\"\n")).unwrap_or_default();
+    let courier = BoxKey::of(authority);
+    format!("device = \"{device}\"\nhub = \"{hub}\"\n{files}courier = \"{courier}\"\n")
 }
 
 /// The device whose bundle is in a directory.
@@ -221,7 +225,8 @@ mod tests {
         let key = std::fs::metadata(wanted.out.join("device.key")).unwrap();
         assert_eq!(key.permissions().mode() & 0o777, 0o600);
         let bundle = std::fs::read_to_string(wanted.out.join("bundle.toml")).unwrap();
-        assert_eq!(bundle, "device = \"ship-7\"\nhub = \"hub.example.org:8883\"\n");
+        let start = "device = \"ship-7\"\nhub = \"hub.example.org:8883\"\ncourier = \"";
+        assert!(bundle.starts_with(start), "{bundle}");
 
         let pem = std::fs::read_to_string(wanted.out.join("device.pem")).unwrap();
         let again = enroll(&data, &wanted, NOW_MS).unwrap();

@@ -11,7 +11,6 @@ use landfall_freight::outline::{
 };
 use landfall_wire::id::Digest;
 use landfall_wire::release::ReleaseRef;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Directory of trusted keys in the data directory.
@@ -298,18 +297,28 @@ pub(super) fn reference(
     }))
 }
 
-/// Files of releases, by digest, with their sizes.
+/// Every file of a release with its size, manifest and signature last; none if there is no such
+/// release.
 ///
 /// # Errors
 /// Those of the database.
-pub fn files(connection: &Connection) -> sql::Result<BTreeSet<(Digest, u64)>> {
+pub fn release_files(
+    connection: &Connection,
+    package: &str,
+    version: &str,
+) -> sql::Result<Vec<(Digest, u64)>> {
+    let Some(found) = release(connection, package, version)? else { return Ok(Vec::new()) };
     let rows: Vec<(String, i64)> = connection.rows(
-        "SELECT digest, bytes FROM release_file
-         UNION SELECT manifest, manifest_bytes FROM release
-         UNION SELECT signature, signature_bytes FROM release",
-        &[],
+        "SELECT release_file.digest, release_file.bytes FROM release_file
+             JOIN release ON release.id = release_file.release
+             WHERE release.manifest = ?1 ORDER BY release_file.digest",
+        params![found.manifest],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
+    let own = [
+        (found.signature, number(found.signature_bytes)),
+        (found.manifest, number(found.manifest_bytes)),
+    ];
     let parsed = |(digest, bytes): (String, i64)| Some((digest.parse().ok()?, unsigned(bytes)));
-    Ok(rows.into_iter().filter_map(parsed).collect())
+    Ok(rows.into_iter().chain(own).filter_map(parsed).collect())
 }

@@ -51,12 +51,13 @@ impl HtmlPage {
 }
 
 /// The navigation.
-const SECTIONS: [(&str, &str); 5] = [
+const SECTIONS: [(&str, &str); 6] = [
     ("/", "Fleet"),
     ("/desk", "Desk"),
     ("/outcomes", "Outcomes"),
     ("/escalations", "Escalations"),
     ("/quality", "Quality"),
+    ("/rollouts", "Rollouts"),
 ];
 
 /// The end of the navigation: who one is.

@@ -16,6 +16,7 @@ mod html;
 mod listener;
 mod metrics;
 mod pages;
+mod rollouts;
 pub(crate) mod session;
 mod svg;
 mod tls;
@@ -208,6 +209,10 @@ fn router(app: App) -> Router {
         .route("/export/outcomes", get(export::outcomes))
         .route("/export/escalations", get(export::escalations))
         .route("/export/labels", get(export::labels))
+        .route("/releases", get(rollouts::releases))
+        .route("/rollouts", get(rollouts::rollouts))
+        .route("/rollouts/{rollout}", get(rollouts::rollout))
+        .route("/rollouts/{rollout}/{verb}", post(rollouts::steer))
         .route("/losses", get(api::losses))
         .route("/rejected", get(api::rejected))
         .route("/stats", get(api::stats))
@@ -225,6 +230,8 @@ fn router(app: App) -> Router {
         .route("/desk/next", post(pages::desk_next))
         .route("/desk/{device}/{ticket}", get(pages::desk_question).post(pages::desk_act))
         .route("/quality", get(pages::quality))
+        .route("/rollouts", get(rollouts::list_page))
+        .route("/rollouts/{rollout}", get(rollouts::page).post(rollouts::act))
         .route("/live/fleet", get(pages::fleet_live))
         .route("/login", get(pages::login).post(pages::sign_in))
         .route("/logout", post(pages::sign_out))

@@ -1,4 +1,4 @@
--- Version 5: releases of model packages and their rollouts. Digests are 64 hexadecimal digits.
+-- Version 5: releases of model packages, their rollouts, parcels. Digests are 64 hexadecimal digits.
 
 CREATE TABLE release (
     id              INTEGER PRIMARY KEY,
@@ -69,3 +69,10 @@ CREATE TABLE device_label (
     label  TEXT NOT NULL,
     PRIMARY KEY (device, label)
 ) STRICT, WITHOUT ROWID;
+
+-- What parcels for a device without a link are sealed with, as its last parcel said.
+CREATE TABLE courier_key (
+    device  INTEGER PRIMARY KEY REFERENCES device (id),
+    box_key TEXT NOT NULL,
+    said_ms INTEGER NOT NULL
+) STRICT;

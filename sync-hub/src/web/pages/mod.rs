@@ -64,7 +64,7 @@ macro_rules! put {
 use put;
 
 /// A time, short enough for a table: seconds are exact in the `title`.
-fn time(text: &str) -> String {
+pub(super) fn time(text: &str) -> String {
     let short = text.get(..19).unwrap_or(text).replace('T', " ");
     format!("<time datetime=\"{0}\" title=\"{0}\">{1}</time>", Esc(text), Esc(short))
 }
