@@ -5,7 +5,7 @@
 //! * [`endpoint`]: the MQTT 3.1.1 endpoint that devices connect to, over mutual TLS.
 //! * [`broker`]: an external MQTT broker in its place.
 //! * [`exchange`]: what is said over either, and in which order.
-//! * [`database`]: SQLite; one writing thread that commits in groups, readers beside it.
+//! * [`database`]: SQLite or PostgreSQL; one writing thread that commits in groups, readers beside it.
 //! * [`identity`]: the hub's own certificate authority and what it issues.
 //! * [`courier`]: parcels of devices without a link.
 //! * [`releases`]: releases of model packages, kept, handed out and rolled out.
@@ -15,7 +15,7 @@
 //! * [`password`]: passwords of accounts, hashed.
 //!
 //! Decisions are taken in `landfall-hub-core`, which does no I/O. Invariants held here:
-//! * what a device is told is committed, is committed (`synchronous = FULL`), then told;
+//! * what a device is told is committed, is committed and synced, then told;
 //! * a record is applied once, whatever is sent again: its high-water mark moves in the same
 //!   transaction;
 //! * what one connection does, sends or breaks is noticed by no other.

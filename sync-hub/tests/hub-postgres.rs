@@ -19,6 +19,8 @@ mod client;
 mod desk;
 #[path = "hub/double.rs"]
 mod double;
+#[path = "hub/fleet.rs"]
+mod fleet;
 #[path = "hub/hubs.rs"]
 mod hubs;
 #[path = "hub/identity.rs"]

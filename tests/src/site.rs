@@ -26,6 +26,8 @@ pub struct Hub {
     node: Option<Node>,
     /// The broker between it and its devices, if there is one.
     broker: Option<Mosquitto>,
+    /// Where its database is, if not in a file.
+    database: Option<String>,
     /// Where devices connect: to the hub, or to its broker.
     pub mqtt: SocketAddr,
     /// The page and the API.
@@ -43,6 +45,21 @@ impl Hub {
         Hub::start_at(executable, dir, IpAddr::from([127, 0, 0, 1]))
     }
 
+    /// The same, with its database on a server if one is given.
+    ///
+    /// # Errors
+    /// When it does not serve.
+    pub fn start_on(executable: &Path, dir: &Path, database: Option<&str>) -> Result<Hub> {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (executable, dir) = (executable.to_owned(), dir.to_owned());
+        let database = database.map(str::to_owned);
+        let (node, broker, mqtt, web, files) = (None, None, nowhere, nowhere, nowhere);
+        let mut hub = Hub { executable, dir, node, broker, database, mqtt, web, files };
+        hub.restart()?;
+        Ok(hub)
+    }
+
     /// The same, serving devices at this address of the machine.
     ///
     /// # Errors
@@ -53,7 +70,8 @@ impl Hub {
         let (executable, dir) = (executable.to_owned(), dir.to_owned());
         let mqtt = SocketAddr::from((address, 0));
         let (node, broker, web, files) = (None, None, nowhere, nowhere);
-        let mut hub = Hub { executable, dir, node, broker, mqtt, web, files };
+        let database = None;
+        let mut hub = Hub { executable, dir, node, broker, database, mqtt, web, files };
         hub.restart()?;
         Ok(hub)
     }
@@ -67,7 +85,8 @@ impl Hub {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let (executable, dir) = (executable.to_owned(), dir.to_owned());
         let (node, broker, mqtt, web, files) = (None, None, nowhere, nowhere, nowhere);
-        let mut hub = Hub { executable, dir, node, broker, mqtt, web, files };
+        let database = None;
+        let mut hub = Hub { executable, dir, node, broker, database, mqtt, web, files };
         let files = hub.dir.join("data").join("mosquitto");
         let broker = Mosquitto::start(&files, |address| {
             let listen = address.to_string();
@@ -140,10 +159,11 @@ impl Hub {
 
     fn spec(&self, args: &[&str]) -> Spec {
         let data = [OsString::from("--data"), self.dir.join("data").into()];
+        let server = self.database.iter().flat_map(|url| ["--database".into(), url.into()]);
         Spec {
             executable: self.executable.clone(),
             role: Role::Hub,
-            args: data.into_iter().chain(args.iter().map(OsString::from)).collect(),
+            args: data.into_iter().chain(server).chain(args.iter().map(OsString::from)).collect(),
             env: Vec::new(),
             log: self.dir.join("hub.log"),
         }

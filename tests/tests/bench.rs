@@ -38,6 +38,17 @@ fn the_hub_and_the_database_tool_take_the_same_rows() {
 }
 
 #[test]
+fn the_hub_and_psql_take_the_same_rows() {
+    if let Err(why) = landfall_cluster::server_that_syncs() {
+        println!("SKIPPED: {why}");
+        return;
+    }
+    let size = ingest::Size { outcomes: 1_000, rounds: 1, devices: 2 };
+    let text = ingest::run_postgres(Path::new(EXECUTABLE), size, &quiet).unwrap().text();
+    assert!(text.starts_with("1000 outcomes of 2 devices") && text.contains("COPY"), "{text}");
+}
+
+#[test]
 fn a_backlog_arrives_whole_over_a_slow_line_that_loses_packets() {
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
         println!("SKIPPED: network namespaces need root");

@@ -22,8 +22,9 @@
 //! * `seats`: which device's frames go where, and what is not listened to.
 //! * `seat`: one device that is here.
 //! * `trouble`: what failed, in words.
-//! * [`mosquitto`]: configuration files for it.
+//! * [`mosquitto`], [`emqx`]: configuration files for them.
 
+pub mod emqx;
 pub mod limits;
 mod link;
 pub mod mosquitto;

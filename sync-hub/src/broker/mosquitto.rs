@@ -87,13 +87,43 @@ pub fn write(
     request: &Request,
     now_ms: u64,
 ) -> Result<Vec<(PathBuf, Became)>, MosquittoError> {
+    let texts = |dir: &str| {
+        vec![
+            (CONFIG_FILE, config(dir, request.listen), Files::HASH),
+            ("acl", access_list(), Files::HASH),
+        ]
+    };
+    let mut written = write_files(authority, request, now_ms, texts)?;
+    let dir = request.dir.canonicalize().map_err(failed("find", &request.dir))?;
+    written.push(revoke(authority, &dir, &request.revoked, now_ms)?);
+    Ok(written)
+}
+
+/// How a file begins a comment.
+pub(super) struct Files;
+
+impl Files {
+    pub(super) const HASH: &str = "";
+    pub(super) const PERCENT: &str = "%% ";
+}
+
+/// Writes the files of a broker into one directory, and the certificates that they name. `texts`
+/// makes names, contents, and what a comment begins with beside `#`.
+pub(super) fn write_files(
+    authority: &Authority,
+    request: &Request,
+    now_ms: u64,
+    texts: impl Fn(&str) -> Vec<(&'static str, String, &'static str)>,
+) -> Result<Vec<(PathBuf, Became)>, MosquittoError> {
     std::fs::create_dir_all(&request.dir).map_err(failed("create", &request.dir))?;
     let dir = request.dir.canonicalize().map_err(failed("find", &request.dir))?;
     let plain = |text: &&str| !text.chars().any(char::is_control) && text.trim() == *text;
     let named =
         dir.to_str().filter(plain).ok_or_else(|| MosquittoError::Unnameable(dir.clone()))?;
-    let texts =
-        [(CONFIG_FILE, marked(&config(named, request.listen))), ("acl", marked(&access_list()))];
+    let texts: Vec<(&str, String)> = texts(named)
+        .into_iter()
+        .map(|(name, text, comment)| (name, format!("{comment}{}", marked(&text))))
+        .collect();
     let mut changed_by_hand = Vec::new();
     for (name, text) in &texts {
         let path = dir.join(name);
@@ -110,7 +140,6 @@ pub fn write(
         put(&dir.join("broker.key"), &pem.key, PRIVATE)?,
         put(&dir.join("broker.pem"), &pem.certificate, PUBLIC)?,
         put(&dir.join("ca.pem"), &authority.trusted_pem(), PUBLIC)?,
-        revoke(authority, &dir, &request.revoked, now_ms)?,
     ];
     for (name, text) in &texts {
         written.push(put(&dir.join(name), text, PUBLIC)?);
@@ -146,6 +175,7 @@ fn marked(rest: &str) -> String {
 }
 
 fn is_ours(text: &str) -> bool {
+    let text = text.strip_prefix(Files::PERCENT).unwrap_or(text);
     let marked = text.strip_prefix(MARK).and_then(|text| text.split_once('\n'));
     marked.is_some_and(|(mark, rest)| mark == digest(rest))
 }

@@ -212,13 +212,17 @@ pub(super) enum BrokerConfigCommand {
     /// For Mosquitto 2: mosquitto.conf, access list, certificates, list of revoked ones.
     ///
     /// Written again, it changes nothing that somebody has changed since.
-    Mosquitto(MosquittoArgs),
+    Mosquitto(BrokerConfigArgs),
+    /// For EMQX 5: emqx.conf, access list, certificates.
+    ///
+    /// Written again, it changes nothing that somebody has changed since.
+    Emqx(BrokerConfigArgs),
 }
 
-/// Arguments of `broker-config mosquitto`.
+/// Arguments of `broker-config`.
 #[derive(Debug, Args)]
-pub(super) struct MosquittoArgs {
-    /// Directory to write to [default: `mosquitto` in the hub's directory].
+pub(super) struct BrokerConfigArgs {
+    /// Directory to write to [default: named after the broker, in the hub's directory].
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
     /// Address that the broker is to listen on.

@@ -10,8 +10,9 @@ pub const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
 /// Connections that have not proved who they are; each costs a TLS handshake and a socket.
 pub const HANDSHAKES_MAX: usize = 256;
 
-/// Connections in all. A fleet of boxes, each with one; a takeover needs a second for a moment.
-pub const CONNECTIONS_MAX: usize = 4096;
+/// Connections in all: as many devices as any one hub is meant for, each with one; a takeover needs
+/// a second for a moment. Each costs a file descriptor, of which the unit allows 65,536.
+pub const CONNECTIONS_MAX: usize = 16_384;
 
 /// Size of a CONNECT packet in bytes: names and flags, nothing else.
 pub const CONNECT_BYTES_MAX: usize = 1024;

@@ -15,6 +15,7 @@ mod audit;
 mod client;
 mod desk;
 mod double;
+mod fleet;
 mod hubs;
 mod identity;
 mod ingest;

@@ -200,11 +200,16 @@ impl Hub {
 
     /// Asks the database, on a thread of its own: tests have a runtime.
     pub(crate) fn ask<T: Send>(&self, question: impl FnOnce(&Connection) -> T + Send) -> T {
+        self.ask_mut(|database| question(database))
+    }
+
+    /// The same, to change something.
+    pub(crate) fn ask_mut<T: Send>(&self, question: impl FnOnce(&mut Connection) -> T + Send) -> T {
         let source = match &self.server {
             Some(url) => url.parse().unwrap(),
             None => Source::file(&self.data()),
         };
-        let asked = || question(&database::open(&source).unwrap());
+        let asked = || question(&mut database::open(&source).unwrap());
         std::thread::scope(|scope| scope.spawn(asked).join().unwrap())
     }
 

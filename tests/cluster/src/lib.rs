@@ -2,7 +2,7 @@
 //!
 //! The first test that needs it makes the server, as a user without rights (PostgreSQL refuses to
 //! run as root) and on a socket in a directory of its own; it ends with the test runner. It does
-//! not sync, which nobody tests here: what a power cut leaves is PostgreSQL's own promise.
+//! not sync, which no test is about: what a power cut leaves is PostgreSQL's own promise.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -30,6 +30,7 @@ const DEBIAN: &str = "/usr/lib/postgresql";
 pub struct Server {
     bin: PathBuf,
     dir: PathBuf,
+    syncs: bool,
 }
 
 /// A new, empty database; its address as the hub takes it.
@@ -45,15 +46,27 @@ pub fn database() -> Result<String, String> {
 /// # Errors
 /// Why there is none.
 pub fn server() -> Result<Server, String> {
+    of_this_run("landfall-postgres", false)
+}
+
+/// Another that syncs as one in earnest does, for measurements.
+///
+/// # Errors
+/// Why there is none.
+pub fn server_that_syncs() -> Result<Server, String> {
+    of_this_run("landfall-postgres-synced", true)
+}
+
+fn of_this_run(name: &str, syncs: bool) -> Result<Server, String> {
     let bin = binaries().ok_or("PostgreSQL is not installed (package postgresql)")?;
     let runner = parent_id();
-    let dir = std::env::temp_dir().join(format!("landfall-postgres-{runner}"));
+    let dir = std::env::temp_dir().join(format!("{name}-{runner}"));
     let failed = |error: std::io::Error| format!("{}: {error}", dir.display());
     std::fs::create_dir_all(&dir).map_err(failed)?;
     // Tests of one runner are processes of their own; the first makes the server.
     let lock = File::create(dir.join("lock")).map_err(failed)?;
     lock.lock().map_err(failed)?;
-    let server = Server { bin, dir: dir.clone() };
+    let server = Server { bin, dir: dir.clone(), syncs };
     if !server.answers() {
         server.start(runner)?;
     }
@@ -132,8 +145,8 @@ impl Server {
         let log = self.dir.join("log");
         // Ends the server and removes it when the test runner is gone.
         let script = r#"
-            "$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c fsync=off \
-                -c full_page_writes=off -c max_connections=300 -c shared_buffers=128MB \
+            "$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c fsync="$4" \
+                -c full_page_writes="$4" -c max_connections=300 -c shared_buffers=128MB \
                 > "$2/log" 2>&1 &
             server=$!
             while [ -d "/proc/$3" ] && kill -0 $server 2> /dev/null; do sleep 1; done
@@ -143,6 +156,7 @@ impl Server {
         "#;
         let mut keeper = as_nobody(OsStr::new("sh"));
         keeper.args(["-c", script, "keeper"]).arg(&self.bin).arg(&self.dir).arg(runner.to_string());
+        keeper.arg(if self.syncs { "on" } else { "off" });
         keeper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         keeper.process_group(0);
         keeper.spawn().map_err(failed)?;

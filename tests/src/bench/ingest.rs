@@ -10,7 +10,9 @@
 //! * `INSERT … SELECT`: the same rows from another database into the hub's own schema, in one
 //!   transaction: no format is read at all.
 //!
-//! Everything is in WAL mode with `synchronous = FULL`.
+//! Everything is in WAL mode with `synchronous = FULL`. The same on PostgreSQL is in [`postgres`].
+
+mod postgres;
 
 use super::load::{Frames, Sender};
 use super::{Rounds, machine, rate};
@@ -35,11 +37,17 @@ use tokio::runtime::Runtime;
 /// Batches of a device that wait for their commit, without the network.
 const PENDING_MAX: usize = 24;
 
-const NAMES: [&str; 4] = [
+const SQLITE: [&str; 4] = [
     "the hub, over MQTT and TLS",
     "the hub, without the network",
     "`sqlite3 .import`",
     "`sqlite3`, `INSERT … SELECT`",
+];
+const POSTGRES: [&str; 4] = [
+    "the hub, over MQTT and TLS",
+    "the hub, without the network",
+    "`psql`, `COPY`",
+    "`psql`, `INSERT … SELECT`",
 ];
 const IMPORT: usize = 2;
 const SELECT: usize = 3;
@@ -58,6 +66,7 @@ pub struct Size {
 /// How it went.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rates {
+    names: [&'static str; 4],
     size: Size,
     frame_records: f64,
     rounds: Rounds,
@@ -66,14 +75,15 @@ pub struct Rates {
 impl Rates {
     /// As Markdown.
     pub fn text(&self) -> String {
-        let Rates { size: Size { outcomes, rounds, devices }, frame_records, .. } = self;
+        let Rates { names, size: Size { outcomes, rounds, devices }, frame_records, .. } = self;
+        let [_, _, import, select] = names;
         let mut text = format!(
             "{outcomes} outcomes of {devices} devices a round, {frame_records:.0} in a frame, \
              {rounds} rounds. On {}.\n\n\
-             | | outcomes a second | to `.import` | to `INSERT … SELECT` |\n|---|---|---|---|\n",
+             | | outcomes a second | to {import} | to {select} |\n|---|---|---|---|\n",
             machine()
         );
-        for (at, name) in NAMES.iter().enumerate() {
+        for (at, name) in names.iter().enumerate() {
             let to = |other| self.rounds.ratio(at, other);
             let speed = rate(self.rounds.rate(at));
             let _infallible =
@@ -81,6 +91,14 @@ impl Rates {
         }
         text
     }
+}
+
+/// Measures all four on PostgreSQL.
+///
+/// # Errors
+/// As [`run`]; when there is no PostgreSQL.
+pub fn run_postgres(executable: &Path, size: Size, progress: &dyn Fn(&str)) -> Result<Rates> {
+    postgres::run(executable, size, progress)
 }
 
 /// Measures all four.
@@ -101,8 +119,13 @@ pub fn run(executable: &Path, size: Size, progress: &dyn Fn(&str)) -> Result<Rat
         let dir = tempfile::Builder::new().prefix("landfall-bench-").tempdir();
         let dir = dir.context("cannot create a temporary directory")?;
         // The rows to be inserted by the tool come from here.
-        let direct = || in_process(&runtime, &dir.path().join("direct"), &frames);
-        let network = || endpoint(&runtime, executable, &dir.path().join("network"), &frames);
+        let direct = || {
+            let path = dir.path().join("direct");
+            std::fs::create_dir_all(&path)
+                .with_context(|| format!("cannot create {}", path.display()))?;
+            in_process(&runtime, &Source::file(&path), &frames)
+        };
+        let network = || endpoint(&runtime, executable, &dir.path().join("network"), None, &frames);
         let (network, direct) = if round.is_multiple_of(2) {
             let network = network()?;
             (network, direct()?)
@@ -121,7 +144,7 @@ pub fn run(executable: &Path, size: Size, progress: &dyn Fn(&str)) -> Result<Rat
         rounds.0.push(rates);
     }
     let frame_records = outcomes as f64 / frame_count as f64;
-    Ok(Rates { size: Size { outcomes, ..size }, frame_records, rounds })
+    Ok(Rates { names: SQLITE, size: Size { outcomes, ..size }, frame_records, rounds })
 }
 
 /// The name of a device.
@@ -130,8 +153,14 @@ fn name(device: usize) -> String {
 }
 
 /// Over the real endpoint; seconds.
-fn endpoint(runtime: &Runtime, executable: &Path, dir: &Path, frames: &[Frames]) -> Result<f64> {
-    let hub = Hub::start(executable, dir)?;
+fn endpoint(
+    runtime: &Runtime,
+    executable: &Path,
+    dir: &Path,
+    database: Option<&str>,
+    frames: &[Frames],
+) -> Result<f64> {
+    let hub = Hub::start_on(executable, dir, database)?;
     let mut identities = Vec::new();
     for device in 0..frames.len() {
         let out = dir.join(name(device));
@@ -175,10 +204,9 @@ async fn tokio_join<F: Future<Output = Result<()>>>(
 }
 
 /// Decoded and handed to the writer in this process; seconds.
-fn in_process(runtime: &Runtime, dir: &Path, frames: &[Frames]) -> Result<f64> {
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let devices = enroll(dir, frames.len())?;
-    let (database, writer) = Database::start(&Source::file(dir))?;
+fn in_process(runtime: &Runtime, source: &Source, frames: &[Frames]) -> Result<f64> {
+    let devices = enroll(source, frames.len())?;
+    let (database, writer) = Database::start(source)?;
     let took = runtime.block_on(async {
         let start = Instant::now();
         let all = devices.iter().zip(frames).map(|(device, frames)| {
@@ -215,8 +243,8 @@ async fn apply(database: &Database, device: i64, frames: &Frames) -> Result<()> 
 }
 
 /// Puts the devices into a new database; returns their rows.
-fn enroll(dir: &Path, devices: usize) -> Result<Vec<i64>> {
-    let mut connection = database::open(&Source::file(dir))?;
+fn enroll(source: &Source, devices: usize) -> Result<Vec<i64>> {
+    let mut connection = database::open(source)?;
     let mut rows = Vec::new();
     for device in 0..devices {
         let enroll = Enroll {

@@ -29,7 +29,7 @@ struct Cli {
 enum What {
     /// Durable records a second, beside raw appends and SQLite.
     Store(StoreArgs),
-    /// Outcomes a second into the hub's SQLite, beside bulk insertion by SQLite's own tool.
+    /// Outcomes a second into the hub's database, beside bulk insertion by the database's own tool.
     Ingest(IngestArgs),
     /// A backlog over 64 kbit/s, 600 ms and 3 % loss, beside the line's rate; needs root.
     CatchUp(CatchUpArgs),
@@ -69,6 +69,9 @@ struct IngestArgs {
     /// Devices that send at once.
     #[arg(long, default_value_t = 4)]
     devices: usize,
+    /// Into PostgreSQL, on a server that is made for it.
+    #[arg(long)]
+    postgres: bool,
 }
 
 #[derive(Debug, Args)]
@@ -131,7 +134,12 @@ fn run(cli: &Cli) -> Result<()> {
     let (name, text) = match &cli.what {
         What::Store(args) => ("landfall-bench store", measure_store(args, &progress)?),
         What::Ingest(args) => {
-            ("landfall-bench ingest", measure_ingest(args, &executable, &progress)?)
+            let name = if args.postgres {
+                "landfall-bench ingest --postgres"
+            } else {
+                "landfall-bench ingest"
+            };
+            (name, measure_ingest(args, &executable, &progress)?)
         }
         What::CatchUp(CatchUpArgs { outcomes, escalations, control }) => {
             let backlog = catchup::Backlog { outcomes: *outcomes, escalations: *escalations };
@@ -170,9 +178,10 @@ fn measure_store(args: &StoreArgs, progress: &dyn Fn(&str)) -> Result<String> {
 }
 
 fn measure_ingest(args: &IngestArgs, executable: &Path, progress: &dyn Fn(&str)) -> Result<String> {
-    let IngestArgs { outcomes, rounds, devices, .. } = *args;
+    let IngestArgs { outcomes, rounds, devices, postgres } = *args;
     let size = ingest::Size { outcomes, rounds, devices };
-    Ok(ingest::run(executable, size, progress)?.text())
+    let run = if postgres { ingest::run_postgres } else { ingest::run };
+    Ok(run(executable, size, progress)?.text())
 }
 
 fn live_a_month(args: &MonthArgs, executable: &Path, progress: &dyn Fn(&str)) -> Result<String> {
