@@ -71,7 +71,7 @@ pub(crate) fn tls_config(identity: &ServerIdentity) -> Result<Arc<ServerConfig>,
         .with_single_cert(vec![identity.certificate.clone()], identity.key.clone_key())
         .map_err(|error| error.to_string())?;
     // A device that comes back shows a number instead of its certificate, and is not shown the
-    // hub's: about 2 kB less on the line. What it is known by is kept here, not sealed in the
+    // hub's: 1.4 kB less on the line (tests/RESULTS.md). What it is known by is kept here, not sealed in the
     // ticket, which then has 32 bytes; each connection leaves one. Whether it is revoked is asked
     // at every connection, resumed or not.
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
