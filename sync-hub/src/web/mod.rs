@@ -3,7 +3,7 @@
 //! Without accounts, whoever can open a connection may do everything. Hence: loopback only, the
 //! `Host` must name loopback (a web page elsewhere cannot reach the hub by pointing its own name
 //! at 127.0.0.1), and whatever changes something must come from the hub's own page or from no
-//! page at all. With accounts, who asks has a session or a token and a role ([`guard`] says which
+//! page at all. With accounts, who asks has a session or a token and a role (`guard` says which
 //! is needed), every form carries its session's token, and other addresses than loopback are
 //! served over TLS.
 

@@ -6,7 +6,7 @@
 //! * [`reads`]: what the page and the API show.
 //!
 //! Invariants:
-//! * who works on a question holds it ([`hold`]), and what comes of it counts only while they
+//! * who works on a question holds it (`hold`), and what comes of it counts only while they
 //!   still do; so of several hubs one asks, and a hub that died is followed by another;
 //! * an answer passes through [`landfall_hub_core::ledger::give_answer`] like any other: the
 //!   first one is taken, later ones are refused;
