@@ -42,7 +42,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let outcome = Home::find(cli.data, cli.database).and_then(|home| execute(&home, cli.command));
+    let outcome =
+        Home::find(cli.data, cli.database.as_ref()).and_then(|home| execute(&home, cli.command));
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -95,8 +96,8 @@ struct Home {
 }
 
 impl Home {
-    fn find(data: PathBuf, named: Option<Source>) -> Result<Home, Failure> {
-        let database = Source::find(&data, named.as_ref())?;
+    fn find(data: PathBuf, named: Option<&Source>) -> Result<Home, Failure> {
+        let database = Source::find(&data, named)?;
         Ok(Home { data, database, is_named: named.is_some() })
     }
 

@@ -26,8 +26,7 @@ pub(super) struct Outcomes {
 impl Outcomes {
     /// Takes a row: device, epoch, number, time of arrival; the record; what follows from it.
     pub(super) fn push(&mut self, place: [Value; 4], record: Vec<u8>, columns: Columns) {
-        let mut values =
-            place.into_iter().chain([Value::from(record)]).chain(columns.0.into_iter());
+        let mut values = place.into_iter().chain([Value::from(record)]).chain(columns.0);
         self.rows.push(std::array::from_fn(|_| values.next().unwrap_or(Value::Null)));
     }
 

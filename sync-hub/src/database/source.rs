@@ -34,6 +34,7 @@ const PORT_DEFAULT: u16 = 5432;
 
 /// Where the database is.
 #[derive(Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one of it in a process")]
 pub enum Source {
     /// A file.
     Sqlite(PathBuf),

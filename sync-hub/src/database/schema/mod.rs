@@ -50,7 +50,7 @@ pub(super) fn open_reader(source: &Source) -> Result<Connection, DbError> {
         match connection.engine() {
             Engine::Sqlite => connection.batch("PRAGMA query_only = true")?,
             Engine::Postgres => {
-                connection.batch("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")?
+                connection.batch("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")?;
             }
         }
         Ok(connection)

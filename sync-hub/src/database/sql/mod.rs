@@ -53,6 +53,7 @@ pub enum Engine {
 /// A connection to the hub's database.
 pub struct Connection(Inner);
 
+#[expect(clippy::large_enum_variant, reason = "a handful of connections in a process")]
 enum Inner {
     Sqlite(rusqlite::Connection),
     Postgres(postgres::Client),
