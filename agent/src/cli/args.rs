@@ -191,6 +191,30 @@ pub(super) enum QueueCommand {
     /// it says. SHA-256 of `before` and `raw`, as bytes, is `after`.
     #[command(after_help = EXIT_CODES)]
     Export(QueueExportArgs),
+    /// Send what the hub refused once more, under new numbers
+    ///
+    /// After an update of the hub, for instance: `queue list --refused` shows what it could not
+    /// use. The agent must run. A question gets a new ticket, which is printed.
+    #[command(after_help = EXIT_CODES)]
+    Resend(QueueResendArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct QueueResendArgs {
+    /// The record, as `queue list --refused` names it
+    #[arg(requires = "stream", required_unless_present = "all")]
+    pub(super) record: Option<String>,
+    /// Its stream: escalation, event or outcome
+    #[arg(long, value_name = "NAME", requires = "record")]
+    pub(super) stream: Option<String>,
+    /// All that are still here
+    #[arg(long, conflicts_with = "record")]
+    pub(super) all: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) common: RunArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -233,6 +257,9 @@ pub(super) struct QueueListArgs {
     /// Records after this one
     #[arg(long, value_name = "RECORD", requires = "stream")]
     pub(super) after: Option<String>,
+    /// The records that the hub set aside because it could not use them, with the reason
+    #[arg(long, conflicts_with = "stream")]
+    pub(super) refused: bool,
     /// Also those that the hub has, as far as they are kept
     #[arg(long, requires = "stream")]
     pub(super) kept: bool,

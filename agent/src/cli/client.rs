@@ -7,7 +7,7 @@ use crate::http::{
     ErrorEnvelope, ItemBody, LinkWord, MORE, RECORDS, ReplyBody, StatusBody, TicketBody, WAIT_MAX,
 };
 use crate::link::UplinkReport;
-use crate::queue::{Ask, OutcomePage, Page, Summary};
+use crate::queue::{Ask, OutcomePage, Page, RefusedPage, ResendBody, ResentPage, Summary};
 use crate::store::OutcomeId;
 use landfall_freight::parcel::PARCEL_BYTES_MAX;
 use serde::de::DeserializeOwned;
@@ -93,6 +93,19 @@ impl Client {
         let stream = stream.name();
         let url = self.url(&format!("/v1/queue/{stream}?limit={limit}&kept={kept}{after}"));
         read(self.agent.get(url).call().map_err(unreachable)?)
+    }
+
+    pub(super) fn refused(&self) -> Result<RefusedPage, Failure> {
+        read(self.agent.get(self.url("/v1/refused")).call().map_err(unreachable)?)
+    }
+
+    pub(super) fn resend(&self, which: &ResendBody) -> Result<ResentPage, Failure> {
+        read(
+            self.agent
+                .post(self.url("/v1/refused/resend"))
+                .send_json(which)
+                .map_err(unreachable)?,
+        )
     }
 
     pub(super) fn outcome(&self, id: OutcomeId) -> Result<OutcomePage, Failure> {

@@ -20,6 +20,7 @@ mod generate;
 mod link;
 mod output;
 mod queue;
+mod refused;
 mod replay;
 mod shelf;
 mod status;
@@ -78,6 +79,7 @@ fn execute(command: &Command) -> Result<Done, Failure> {
             QueueCommand::List(args) => queue::list(args),
             QueueCommand::Verify(args) => verify::verify(args),
             QueueCommand::Export(args) => queue::export(args),
+            QueueCommand::Resend(args) => refused::resend(args),
         },
         Command::Replay(args) => replay::replay(args),
         Command::Courier { command } => courier::courier(command),

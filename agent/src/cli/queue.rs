@@ -3,6 +3,7 @@
 use super::args::{QueueExportArgs, QueueListArgs};
 use super::failure::Failure;
 use super::output::{self, Progress, size};
+use super::refused;
 use super::shelf::Shelf;
 use super::{Done, shown_time};
 use crate::queue::{self, Ask, Entry, LIMIT_MAX, Page, StreamPart, Summary, unhex};
@@ -23,6 +24,9 @@ pub(super) fn list(args: &QueueListArgs) -> Result<Done, Failure> {
     let config = super::load(&args.common.config())?;
     let shelf = Shelf::open(&config)?;
     tell_damage(&shelf);
+    if args.refused {
+        return refused::list(&shelf, args.json);
+    }
     match &args.stream {
         None => show_summary(&shelf.summary()?, args.json)?,
         Some(stream) => {
@@ -63,6 +67,10 @@ fn show_summary(summary: &Summary, json: bool) -> Result<(), Failure> {
     ))?;
     if let Some(oldest) = &summary.oldest_outcome {
         output::line(format_args!("outcomes are held from {oldest} on"))?;
+    }
+    if summary.refused > 0 {
+        let refused = summary.refused;
+        output::line(format_args!("REFUSED BY THE HUB: {refused}, see queue list --refused"))?;
     }
     if let Some(why) = &summary.refusing {
         output::line(format_args!("REFUSES RECORDS: {why}"))?;
@@ -112,7 +120,7 @@ fn entry_line(entry: &Entry) -> String {
     format!("{}  {}{at_hub}", entry.id, record.as_ref().map_or("unreadable".into(), sentence))
 }
 
-fn sentence(record: &Record) -> String {
+pub(super) fn sentence(record: &Record) -> String {
     match record {
         Record::Outcome(outcome) => {
             let (at, by) = (shown_time(outcome.at_ms), replay::mechanism(&outcome.mechanism));

@@ -5,7 +5,7 @@ use super::client::Client;
 use super::desk;
 use super::failure::Failure;
 use crate::config::Config;
-use crate::queue::{self, Ask, Entry, LIMIT_MAX, OutcomePage, Page, Summary};
+use crate::queue::{self, Ask, Entry, LIMIT_MAX, OutcomePage, Page, RefusedPage, Summary};
 use crate::store::{Opened, OutcomeId, StoreCopy, StoreError, scratch_home};
 use crate::sync::Identity;
 use landfall_wire::id::DeviceId;
@@ -70,6 +70,13 @@ impl Shelf {
                 page.entries.retain(|entry| !shelf.is_made_up(&entry.id));
                 Ok(page)
             }
+        }
+    }
+
+    pub(super) fn refused(&self) -> Result<RefusedPage, Failure> {
+        match self {
+            Shelf::Remote(client) => client.refused(),
+            Shelf::Copy(shelf) => Ok(queue::refused(&shelf.copy.store)?),
         }
     }
 

@@ -95,12 +95,14 @@ fn task_line(task: &TaskBody) -> String {
 
 fn store_line(store: &StoreBody) -> String {
     let (bytes, bytes_max) = (size(store.bytes), size(store.bytes_max));
+    let refused = (store.refused > 0).then(|| format!(", {} refused by the hub", store.refused));
     let refusing = store.refusing.as_ref().map(|why| format!("; REFUSES RECORDS: {why}"));
     format!(
-        "{bytes} of {bytes_max}, backlog {} records, {} open tickets, {} lost{}",
+        "{bytes} of {bytes_max}, backlog {} records, {} open tickets, {} lost{}{}",
         store.backlog,
         store.tickets_open,
         store.lost,
+        refused.unwrap_or_default(),
         refusing.unwrap_or_default()
     )
 }

@@ -110,6 +110,8 @@ fn store(page: &mut Page, app: &App) {
     page.single("store_bytes_max", "gauge", "Limit of the store.", store.bytes_max);
     page.single("tickets_open", "gauge", "Escalations without an answer.", store.tickets_open);
     page.single("records_lost_total", "counter", "Records dropped or unreadable.", store.lost);
+    let help = "Records that the hub refused, kept here.";
+    page.single("records_refused", "gauge", help, store.refused);
     let refusing = u8::from(store.refusing.is_some());
     page.single("store_refusing", "gauge", "1 while new records are refused.", refusing);
 }

@@ -59,6 +59,8 @@ pub fn router(app: App) -> Router {
         .route("/v1/escalations/{ticket}", get(escalations::show))
         .route("/v1/queue", get(queue::show))
         .route("/v1/queue/{stream}", get(queue::records))
+        .route("/v1/refused", get(queue::refused))
+        .route("/v1/refused/resend", post(queue::resend))
         .route("/v1/outcomes/{outcome}", get(queue::outcome))
         .route("/v1/link", get(link::show).put(link::put))
         .route("/v1/courier/export", post(courier::export))

@@ -1,11 +1,15 @@
 //! `GET /v1/queue`, `/v1/queue/{stream}` and `/v1/outcomes/{outcome}`: what the device holds.
+//! `GET /v1/refused` and `POST /v1/refused/resend`: what the hub refused, and sending it once more.
 
 use super::App;
 use super::error::ApiError;
-use crate::queue::{self, Ask, LIMIT_MAX, OutcomePage, Page, QueueError, Summary};
+use crate::queue::{
+    self, Ask, LIMIT_MAX, OutcomePage, Page, QueueError, RefusedPage, ResendBody, ResentPage,
+    Summary,
+};
 use crate::store::{Store, StoreError};
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -60,6 +64,21 @@ pub(super) async fn outcome(
     Ok(Json(found))
 }
 
+pub(super) async fn refused(State(app): State<App>) -> Result<Json<RefusedPage>, ApiError> {
+    Ok(Json(read(&app, |store| Ok(queue::refused(store)?)).await?))
+}
+
+pub(super) async fn resend(
+    State(app): State<App>,
+    body: Result<Json<ResendBody>, JsonRejection>,
+) -> Result<Json<ResentPage>, ApiError> {
+    let Json(body) =
+        body.map_err(|error| ApiError::bad_request("invalid-json", error.body_text()))?;
+    let which = body.which()?;
+    let resent = app.pipeline.store().resend(which).await.map_err(QueueError::Store)?;
+    Ok(Json(resent.into()))
+}
+
 /// On a thread that may wait for the disk.
 async fn read<T: Send + 'static>(
     app: &App,
@@ -75,6 +94,10 @@ impl From<QueueError> for ApiError {
     fn from(error: QueueError) -> ApiError {
         let message = error.to_string();
         match error {
+            QueueError::Store(store @ (StoreError::NotRefused | StoreError::RefusedGone)) => {
+                ApiError::new(StatusCode::NOT_FOUND, "unknown-refused", message)
+                    .remedy(store.remedy())
+            }
             QueueError::Store(store) => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", message)
                     .remedy(store.remedy())

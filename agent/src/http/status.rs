@@ -8,7 +8,7 @@ use crate::metrics::{Counts, Summary};
 use crate::pipeline::{Backing, Gap, Task};
 use crate::release::Progress;
 use crate::service::memory;
-use crate::store::{StoreStatus, StreamStatus};
+use crate::store::{Standing, StoreStatus, StreamStatus};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -116,6 +116,12 @@ pub struct StoreBody {
     pub tickets_open: u64,
     /// Records dropped or unreadable since the start.
     pub lost: u64,
+    /// Records that the hub refused, kept here.
+    #[serde(default)]
+    pub refused: u64,
+    /// Directives of the hub that hold, by kind and subject.
+    #[serde(default)]
+    pub directives: Vec<String>,
     /// Why new records are refused, if they are.
     pub refusing: Option<String>,
 }
@@ -238,6 +244,11 @@ impl StatusBody {
             let counts = counts.get(name).copied().unwrap_or_default();
             (name.to_string(), TaskBody::of(task, counts))
         });
+        let named = |one: Standing| {
+            let (kind, (_, subject)) = (one.directive.kind(), one.directive.key());
+            format!("{kind} {subject}").trim_end().to_owned()
+        };
+        let directives = pipeline.store().directives().into_iter().map(named).collect();
         let times = pipeline.metrics().stages.each();
         StatusBody {
             version: crate::VERSION.to_owned(),
@@ -251,7 +262,7 @@ impl StatusBody {
             memory_peak_bytes: memory.map(|memory| memory.peak_bytes),
             tasks: tasks.collect(),
             times: times.map(|(name, stage)| (name.to_owned(), stage.summary())).into(),
-            store: StoreBody::from(&store),
+            store: StoreBody { directives, ..StoreBody::from(&store) },
             unrecorded,
             link: overview.link().map(|link| LinkBody::from(&link)),
             releases: {
@@ -307,6 +318,8 @@ impl From<&StoreStatus> for StoreBody {
             generations: status.generations,
             tickets_open: status.tickets_open,
             lost: status.lost,
+            refused: status.refused,
+            directives: Vec::new(),
             refusing: status.refusing.clone(),
         }
     }

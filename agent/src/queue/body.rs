@@ -32,6 +32,9 @@ pub struct Summary {
     pub bytes: u64,
     /// The limit.
     pub bytes_max: u64,
+    /// Records that the hub refused, and that are kept here.
+    #[serde(default)]
+    pub refused: u64,
     /// Why new records are refused, if they are.
     pub refusing: Option<String>,
 }

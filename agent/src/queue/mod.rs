@@ -5,9 +5,11 @@
 
 mod body;
 mod read;
+mod refused;
 
 pub use body::{ChainBody, Entry, OutcomePage, Page, StreamPart, Summary, Tickets, hex, unhex};
 pub use read::{Ask, LIMIT_MAX, outcome, page, record_id, summary};
+pub use refused::{RefusedEntry, RefusedPage, ResendBody, ResentEntry, ResentPage, refused};
 
 use crate::store::StoreError;
 use landfall_wire::record::StreamId;

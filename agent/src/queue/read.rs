@@ -53,6 +53,7 @@ pub fn summary(store: &Store, device: Option<&DeviceId>) -> Result<Summary, Stor
         oldest_outcome: oldest.first().map(|held| held.id.to_string()),
         bytes: status.bytes,
         bytes_max: status.bytes_max,
+        refused: status.refused,
         refusing: status.refusing,
     })
 }

@@ -13,7 +13,7 @@ mod timekeeping;
 
 pub(crate) use announce::announce_tasks;
 pub(crate) use memory::give_back;
-pub use open::{Opened, StartError, open, tasks};
+pub use open::{Opened, StartError, open, open_to_serve, tasks};
 pub use run_file::RunFile;
 pub(crate) use run_file::replace;
 
@@ -32,6 +32,7 @@ use crate::sync::{Identity, LinkStatus, Sync, SyncConfig, Wallet};
 use landfall_systemd::Watchdog;
 use landfall_wire::id::{DeviceId, ShortDigest};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -42,6 +43,10 @@ use tokio::task::JoinHandle;
 /// How long a graceful stop may take before what has not ended is abandoned: less than the 90 s
 /// after which systemd kills. Nothing acknowledged is lost by that; it is durable already.
 const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether a start can be made known that could not be: as often as a
+/// closed store is tried again.
+const KNOWN_EVERY: Duration = Duration::from_secs(5);
 
 /// Runtime threads: one waits on sockets while the other writes; models have their own.
 const RUNTIME_THREADS: usize = 2;
@@ -128,7 +133,9 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
     let mut interrupt =
         signal(SignalKind::interrupt()).map_err(StartError::system("take signals"))?;
     let Opened { config, pipeline, models, clock, mut faults } =
-        tokio::task::spawn_blocking(|| open(config)).await.map_err(StartError::panicked)??;
+        tokio::task::spawn_blocking(|| open_to_serve(config))
+            .await
+            .map_err(StartError::panicked)??;
     let store = pipeline.store().clone();
     let wallet = config
         .hub
@@ -161,17 +168,9 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
     let intakes = start_intakes(&config, &app).await?;
     let http = intakes.http.as_ref().map(|(address, _)| *address);
     let timekeeping = tokio::spawn(timekeeping::keep(Arc::clone(&clock), store.clone()));
-    let served = pipeline.served();
-    let names = served.tasks.keys().cloned().collect();
+    let names = pipeline.served().tasks.keys().cloned().collect();
     let reports = overview.reporting.clone();
     tokio::spawn(reports.run(store.clone(), config.data_dir.clone(), names));
-    let tasks = served.tasks.values();
-    let at_ms = clock.now_ms();
-    let announced = announce::announce(&store, &config.data_dir, at_ms, config.digest, tasks).await;
-    if let Err(error) = announced {
-        tracing::warn!(%error, "the start is not announced to the hub");
-    }
-    drop(served);
     let config = Arc::new(config);
     let parts = DeskConfig {
         config: Arc::clone(&config),
@@ -193,8 +192,18 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
         tokio::spawn(forward(sync.status(), link_out));
         sync
     });
-    let run = RunFile { pid: std::process::id(), http, instance: overview.instance.clone() };
-    run.write(&config.data_dir).map_err(StartError::system("write run.json in data_dir"))?;
+    let mut started = Started {
+        pipeline: pipeline.clone(),
+        data_dir: config.data_dir.clone(),
+        config: config.digest,
+        clock: Arc::clone(&clock),
+        run: RunFile { pid: std::process::id(), http, instance: overview.instance.clone() },
+        announced: false,
+        known: false,
+    };
+    if !started.make_known().await {
+        tokio::spawn(started.make_known_later());
+    }
     ready(http);
     landfall_systemd::ready();
     let parts = pipeline.pulses().into_iter().chain(sync.as_ref().map(Sync::pulse));
@@ -213,6 +222,53 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
     clock.remember();
     RunFile::remove(&config.data_dir);
     Ok(())
+}
+
+/// A start, of which the hub and the commands on this machine are to know.
+struct Started {
+    pipeline: Pipeline,
+    data_dir: PathBuf,
+    config: ShortDigest,
+    clock: Arc<Clock>,
+    run: RunFile,
+    announced: bool,
+    known: bool,
+}
+
+impl Started {
+    /// Says whether all is done: not on a disk that takes nothing.
+    async fn make_known(&mut self) -> bool {
+        let Started { pipeline, data_dir, config, clock, run, .. } = self;
+        if !self.announced {
+            let served = pipeline.served();
+            let tasks = served.tasks.values();
+            let (store, at_ms) = (pipeline.store(), clock.now_ms());
+            let announced = announce::announce(store, data_dir, at_ms, *config, tasks).await;
+            if let Err(error) = &announced {
+                tracing::warn!(%error, "the start is not announced to the hub yet");
+            }
+            self.announced = announced.is_ok();
+        }
+        if !self.known {
+            let written = run.write(data_dir);
+            if let Err(error) = &written {
+                let path = data_dir.display();
+                tracing::warn!(%error, %path, "commands cannot find this agent yet: run.json");
+            }
+            self.known = written.is_ok();
+        }
+        self.announced && self.known
+    }
+
+    async fn make_known_later(mut self) {
+        loop {
+            tokio::time::sleep(KNOWN_EVERY).await;
+            let is_well = self.pipeline.store().status().refusing.is_none();
+            if is_well && self.make_known().await {
+                return;
+            }
+        }
+    }
 }
 
 async fn start_intakes(config: &Config, app: &App) -> Result<Intakes, StartError> {

@@ -6,9 +6,10 @@ use crate::config::{Config, ConfigError};
 use crate::pipeline::{Masking, Models, Parts, Pipeline, Served, Task};
 use crate::release;
 use crate::spool::SpoolError;
-use crate::store::{Store, StoreConfig, StoreError};
+use crate::store::{Opened as Found, Store, StoreConfig, StoreError};
 use crate::sync::Identity;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What keeps the agent from starting.
@@ -88,6 +89,24 @@ pub struct Opened {
 /// # Errors
 /// [`StartError`]; a model package that fails is a fault, not an error.
 pub fn open(config: Config) -> Result<Opened, StartError> {
+    open_with(config, |dir, store| Store::open(dir, store).map(|(store, found)| (store, Ok(found))))
+}
+
+/// The same for an agent that goes on running: where the disk is full or read-only, it comes up all
+/// the same, and records as soon as it can.
+///
+/// # Errors
+/// [`StartError`], as for [`open`].
+pub fn open_to_serve(config: Config) -> Result<Opened, StartError> {
+    open_with(config, Store::open_or_wait)
+}
+
+type OpenedStore = (Store, Result<Found, StoreError>);
+
+fn open_with(
+    config: Config,
+    open: impl FnOnce(&Path, StoreConfig) -> Result<OpenedStore, StoreError>,
+) -> Result<Opened, StartError> {
     memory::keep_large_apart();
     let (models, tasks, misfit) = load(&config)?;
     memory::give_back();
@@ -98,9 +117,15 @@ pub fn open(config: Config) -> Result<Opened, StartError> {
         faults.push(format!("{message}; {remedy}"));
     }
     let device = config.hub.as_ref().and_then(|hub| Identity::device_in(&hub.identity));
-    let opened = Store::open(&config.data_dir, StoreConfig { device, ..config.store.clone() });
+    let opened = open(&config.data_dir, StoreConfig { device, ..config.store.clone() });
     let (store, found) = opened.map_err(StartError::Store)?;
-    if found.damaged > 0 {
+    if let Err(error) = &found {
+        let remedy = error.remedy();
+        tracing::error!(%error, remedy, "nothing can be recorded yet; it is tried again by itself");
+    }
+    if let Ok(found) = found
+        && found.damaged > 0
+    {
         let (damaged, salvaged, lost) = (found.damaged, found.salvaged, found.lost);
         faults.push(format!(
             "{damaged} part(s) of the store were damaged: {salvaged} records salvaged, {lost} lost"

@@ -7,7 +7,7 @@ use super::witness::WitnessFile;
 use landfall_agent_core::store::{Medium, Notice, StoreError, Table, TableError, VALUE_BYTES_MAX};
 use landfall_systemd::Pulse;
 use landfall_wire::id::{DeviceId, Epoch};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -18,12 +18,24 @@ const DAMAGED_KEPT_MAX: usize = 2;
 /// Read at once from a damaged file: bounds memory, however large it is.
 const PIECE_BYTES: usize = 4 << 20;
 
+/// Whether other processes are kept out.
+enum Lock {
+    /// Nobody else knows the directory.
+    NotNeeded,
+    /// Before the first look.
+    Wanted,
+    Held(#[expect(dead_code, reason = "held, not looked at")] File),
+}
+
 /// Generations in directories, with the ballast beside them.
 pub(super) struct Files {
     dir: PathBuf,
     device: Option<DeviceId>,
     ballast: Ballast,
     witness: WitnessFile,
+    /// Held while the store is in use, so that no second process opens it. It may be taken only
+    /// when the disk lets it be.
+    lock: Lock,
     /// Salvaging takes long, and goes through here piece by piece.
     pulse: Pulse,
 }
@@ -32,7 +44,22 @@ impl Files {
     /// The store in `dir`, which exists, of a device that may have a name.
     pub(super) fn new(dir: &Path, device: Option<DeviceId>) -> Files {
         let (ballast, witness) = (Ballast::new(dir), WitnessFile::new(dir));
-        Files { dir: dir.to_owned(), device, ballast, witness, pulse: Pulse::new("store") }
+        let (lock, pulse) = (Lock::NotNeeded, Pulse::new("store"));
+        Files { dir: dir.to_owned(), device, ballast, witness, lock, pulse }
+    }
+
+    /// Keeps other processes out, from the first look on.
+    pub(super) fn locked(self) -> Files {
+        Files { lock: Lock::Wanted, ..self }
+    }
+
+    /// Keeps other processes out from now on.
+    pub(super) fn keep_out(&mut self) -> Result<(), StoreError> {
+        if let Lock::Wanted = self.lock {
+            fs::create_dir_all(&self.dir).map_err(|e| file_error("create", &self.dir, &e))?;
+            self.lock = Lock::Held(lock(&self.dir)?);
+        }
+        Ok(())
     }
 
     /// Of the thread that uses them.
@@ -51,6 +78,7 @@ impl Files {
 
 impl Medium for Files {
     fn list(&mut self) -> Result<Vec<u64>, StoreError> {
+        self.keep_out()?;
         let queue = self.queue();
         if !queue.is_dir() {
             fs::create_dir_all(&queue)
@@ -216,6 +244,34 @@ fn pieces(path: &Path, visit: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         }
         piece.drain(..piece.len().saturating_sub(VALUE_BYTES_MAX));
     }
+}
+
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|e| file_error("open", &path, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(e)) => Err(file_error("lock", &path, &e)),
+    }
+}
+
+/// Whether files cannot be written in `dir`, or made, because of the disk: it is full, read-only
+/// or failing. A wrong owner or a path that is none is for a person to mend.
+pub(super) fn is_disk_unwell(dir: &Path) -> bool {
+    let probe = dir.join("probe");
+    let made = fs::create_dir_all(dir).and_then(|()| fs::write(&probe, [0; 512]));
+    let _gone = fs::remove_file(&probe);
+    made.is_err_and(|error| {
+        !matches!(
+            error.kind(),
+            io::ErrorKind::PermissionDenied
+                | io::ErrorKind::NotFound
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::AlreadyExists
+        )
+    })
 }
 
 pub(super) fn file_error(what: &'static str, path: &Path, error: &io::Error) -> StoreError {

@@ -40,7 +40,7 @@ pub use self::copy::{StoreCopy, scratch_home};
 
 pub use self::follow::Following;
 
-use self::files::{Files, file_error};
+use self::files::{Files, file_error, is_disk_unwell};
 use self::thread::{Tell, Writer};
 use landfall_agent_core::session::{DownBatch, Held};
 use landfall_agent_core::store::{Engine, Failed, Op, Reply, Shared, TableError};
@@ -50,7 +50,6 @@ use landfall_wire::chain::ChainMark;
 use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, ShortDigest, TaskName, Ticket};
 use landfall_wire::record::{Event, StreamId};
-use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
@@ -80,12 +79,40 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::File`], [`StoreError::DiskFull`].
     pub fn open(dir: &Path, config: StoreConfig) -> Result<(Store, Opened), StoreError> {
-        fs::create_dir_all(dir).map_err(|e| file_error("create", dir, &e))?;
-        let lock = lock(dir)?;
-        let files = Files::new(dir, config.device.clone());
-        let pulse = files.pulse();
-        let started = Instant::now();
+        let mut files = Files::new(dir, config.device.clone()).locked();
+        files.keep_out()?;
+        let (pulse, started) = (files.pulse(), Instant::now());
         let (engine, opened) = Engine::open(Box::new(files), config, 0)?;
+        Ok((Store::run(dir, engine, pulse, started)?, opened))
+    }
+
+    /// The same; but where the disk is full, read-only or failing, a store that takes nothing until
+    /// it could be opened, which is tried every few seconds. Then the error is returned beside it.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`], and what a person must mend.
+    pub fn open_or_wait(
+        dir: &Path,
+        config: StoreConfig,
+    ) -> Result<(Store, Result<Opened, StoreError>), StoreError> {
+        let why = match Store::open(dir, config.clone()) {
+            Ok((store, opened)) => return Ok((store, Ok(opened))),
+            Err(error @ StoreError::Locked { .. }) => return Err(error),
+            Err(error) if error == StoreError::DiskFull || is_disk_unwell(dir) => error,
+            Err(error) => return Err(error),
+        };
+        let files = Files::new(dir, config.device.clone()).locked();
+        let (pulse, started) = (files.pulse(), Instant::now());
+        let engine = Engine::waiting(Box::new(files), config, 0, &why);
+        Ok((Store::run(dir, engine, pulse, started)?, Err(why)))
+    }
+
+    fn run(
+        dir: &Path,
+        engine: Engine,
+        pulse: Pulse,
+        started: Instant,
+    ) -> Result<Store, StoreError> {
         let shared = engine.shared();
         let (tell_durable, durable) = watch::channel(0);
         let tickets = watch::Sender::new(0);
@@ -93,13 +120,13 @@ impl Store {
         let tell =
             Tell { durable: tell_durable, tickets: tickets.clone(), directives: tell_directives };
         let (ops, requests) = mpsc::channel();
-        let writer = Writer { engine, tell, pulse: pulse.clone(), started, _lock: lock };
+        let writer = Writer { engine, tell, pulse: pulse.clone(), started };
         std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.run(&requests))
             .map_err(|e| file_error("start the writer of", dir, &e))?;
         let waiting = Arc::new(Semaphore::new(WAITING_MAX));
-        Ok((Store { shared, ops, waiting, durable, tickets, pulse, directives }, opened))
+        Ok(Store { shared, ops, waiting, durable, tickets, pulse, directives })
     }
 
     /// Writes a decision with its escalation, ticket and retry key in one atomic commit, and
@@ -357,16 +384,5 @@ impl Store {
             Failed::Generation(_, TableError::Full) => StoreError::DiskFull,
             Failed::Generation(_, TableError::Io(detail)) => StoreError::Closed { detail },
         })
-    }
-}
-
-fn lock(dir: &Path) -> Result<File, StoreError> {
-    let path = dir.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|e| file_error("open", &path, &e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: dir.to_owned() }),
-        Err(TryLockError::Error(e)) => Err(file_error("lock", &path, &e)),
     }
 }

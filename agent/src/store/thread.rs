@@ -5,7 +5,6 @@ use landfall_agent_core::store::{
     Engine, GROUP_RECORDS_ENOUGH, GROUP_RECORDS_MAX, GROUP_WAIT, News, Op, Reply,
 };
 use landfall_systemd::Pulse;
-use std::fs::File;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -16,8 +15,6 @@ pub(super) struct Writer {
     pub(super) pulse: Pulse,
     /// Where the engine's milliseconds count from.
     pub(super) started: Instant,
-    /// Held while the store is open, so that no second process opens it.
-    pub(super) _lock: File,
 }
 
 /// Who hears of news.

@@ -3,7 +3,7 @@
 use crate::book::{Request, Told};
 use crate::invariant::Invariant;
 use crate::world::World;
-use landfall_agent_core::store::TicketState;
+use landfall_agent_core::store::{RefusedId, TicketState};
 use landfall_wire::id::Ticket;
 use landfall_wire::record::StreamId;
 use std::collections::BTreeMap;
@@ -43,6 +43,9 @@ impl World {
                 waiting.push(format!("{backlog} of d{device}'s {name} wait"));
             }
         }
+        if self.refused(device).iter().any(|one| one.record.is_some()) {
+            waiting.push(format!("d{device} has records that the hub refused, and could resend"));
+        }
         let status = life.shared.status();
         if let Some(why) = status.refusing {
             waiting.push(format!("d{device} refuses: {why}"));
@@ -62,6 +65,7 @@ impl World {
             self.settle_once(device);
             self.settle_answers(device);
             self.settle_losses(device);
+            self.settle_refused(device);
         }
     }
 
@@ -71,7 +75,9 @@ impl World {
         for (number, request) in &book.requests {
             let Some(told) = request.told else { continue };
             let Told { epoch, seq, ticket, erased, question_erased } = told;
-            let applied = rows.outcomes.get(&(epoch, seq)) == Some(number);
+            let is_kept = |stream, seq| rows.rejected.get(&(stream, epoch, seq)) == Some(number);
+            let applied =
+                rows.outcomes.get(&(epoch, seq)) == Some(number) || is_kept(StreamId::Outcome, seq);
             // A hub that was put back to an old copy may hear no more of a former epoch, of which
             // it had everything.
             let former = book.fate.restored || book.fate.damaged;
@@ -83,7 +89,8 @@ impl World {
             }
             let Some(Ticket { epoch, seq }) = ticket else { continue };
             let asked = rows.questions.get(&Ticket { epoch, seq });
-            let asked = asked.is_some_and(|question| question.request == *number);
+            let asked = asked.is_some_and(|question| question.request == *number)
+                || is_kept(StreamId::Escalation, seq);
             if !asked
                 && !question_erased
                 && !former
@@ -104,6 +111,11 @@ impl World {
     fn settle_once(&mut self, device: usize) {
         let fate = self.books[device].fate;
         if fate.damaged || fate.restored || fate.full {
+            return;
+        }
+        // A hub that was put back to an old copy takes what it had refused, which was sent once
+        // more meanwhile.
+        if self.plan.old_hub && self.hub.restored {
             return;
         }
         let mut times: BTreeMap<u64, u64> = BTreeMap::new();
@@ -140,6 +152,33 @@ impl World {
         }
         if let Some(detail) = broken {
             self.broken(Invariant::DeliveredIsThere, detail);
+        }
+    }
+
+    /// The device knows what the hub set aside, or had it sent once more. A store that was damaged
+    /// or put back, or a hub that was, may have forgotten.
+    fn settle_refused(&mut self, device: usize) {
+        let (fate, rows) = (self.books[device].fate, &self.hub.rows[device]);
+        if fate.damaged || fate.restored || self.hub.restored {
+            return;
+        }
+        let known = self.refused(device);
+        let unknown = rows.rejected.iter().find(|((stream, epoch, seq), request)| {
+            let id = RefusedId { stream: *stream, epoch: *epoch, seq: *seq };
+            let is_known = known.iter().any(|one| one.id == id);
+            let is_resent = match stream {
+                StreamId::Escalation => rows.questions.values().any(|q| q.request == **request),
+                _ => rows.outcomes.values().any(|of| of == *request),
+            };
+            !is_known && !is_resent
+        });
+        if let Some(((stream, epoch, seq), request)) = unknown {
+            let name = stream.name();
+            let detail = format!(
+                "the hub refused {name} {epoch}-{seq} of d{device}, request {request}, which is \
+                 neither known there nor sent once more"
+            );
+            self.broken(Invariant::RefusedIsKnown, detail);
         }
     }
 

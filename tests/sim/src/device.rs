@@ -13,7 +13,8 @@ use landfall_agent_core::session::{
     Closing, Down, DownBatch, Event as Happened, Persist, Send, Session, Wanted,
 };
 use landfall_agent_core::store::{
-    Committed, Engine, Failed, GROUP_RECORDS_MAX, Op, RESERVE_BYTES, Reply, Shared, StoreError,
+    Committed, Engine, Failed, GROUP_RECORDS_MAX, Op, RESERVE_BYTES, Refused, Reply, Shared,
+    StoreError,
 };
 use landfall_wire::backoff::Backoff;
 use landfall_wire::frame::{Batch, Frame, Position};
@@ -553,8 +554,11 @@ impl World {
                 return true;
             }
             Persist::Offer => Op::Offer { reply },
-            Persist::Down(batch) => {
+            Persist::Down(mut batch) => {
                 self.check_down(device, &batch);
+                if self.plant == Some(Plant::RefusalForgotten) {
+                    batch.arrived.retain(|one| !matches!(one.down, Down::Refusal(_)));
+                }
                 Op::Down { batch, reply }
             }
             Persist::RolledBack(mark) => Op::RolledBack { mark, reply },
@@ -572,6 +576,23 @@ impl World {
             }
             None => false,
         }
+    }
+
+    /// The hub has been updated: what it refused is sent once more.
+    pub(crate) fn resend(&mut self, device: usize) {
+        if !self.refused(device).iter().any(|one| one.record.is_some()) {
+            return;
+        }
+        self.ask(device, |life, disk| Op::Resend {
+            which: None,
+            reply: life.inbox(disk, |_| Heard::Done),
+        });
+    }
+
+    /// What the device knows the hub to have refused.
+    pub(crate) fn refused(&self, device: usize) -> Vec<Refused> {
+        let life = self.devices[device].life.as_ref();
+        life.and_then(|life| life.shared.refused().ok()).unwrap_or_default()
     }
 
     fn check_down(&mut self, device: usize, batch: &DownBatch) {

@@ -62,6 +62,7 @@ faults! {
     Salvaged "salvaged" "A damaged store is set aside, and what can be read goes on.",
     TicketExpired "ticket-expired" "An escalation gets no answer in its time.",
     LateAnswer "late-answer" "An answer comes after the escalation expired on the device.",
+    RecordRefused "record-refused" "A hub that does not know a kind of record sets it aside, and is updated in the end.",
     HoleJumped "hole-jumped" "A device finds nothing to send where a record should be.",
 }
 

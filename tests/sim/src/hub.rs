@@ -3,7 +3,7 @@
 
 use crate::fault::Fault;
 use crate::invariant::Invariant;
-use crate::ledger::{MemLedger, Rows};
+use crate::ledger::{MemLedger, Rows, as_too_old};
 use crate::net::{Link, Way, shown};
 use crate::plant::Plant;
 use crate::rng::Rng;
@@ -261,6 +261,8 @@ impl World {
                 }
                 (Some(link), Done::Ingested(Some(mark))) => {
                     self.hub_steps(link, Input::Ingested(mark));
+                    // There may be refusals.
+                    self.tell_answers(device);
                 }
                 (Some(link), Done::Ingested(None)) => self.hub_closes(link),
                 (Some(link), Done::Offered(end)) => self.hub_steps(link, Input::Offered(end)),
@@ -273,7 +275,15 @@ impl World {
         }
     }
 
-    fn apply(&mut self, job: Job) -> Done {
+    fn apply(&mut self, mut job: Job) -> Done {
+        if let Job::Session { persist: Persist::Ingest(batch), .. } = &mut job
+            && self.plan.old_hub
+            && !self.healed
+        {
+            for record in &mut batch.records {
+                *record = as_too_old(record).unwrap_or_else(|| std::mem::take(record));
+            }
+        }
         let now_ms = self.now_ms + self.hub.wall_ms;
         let spare = Epoch(self.hub.rng.next());
         let plant = self.plant;
@@ -282,7 +292,7 @@ impl World {
             Job::Session { device, .. } | Job::Answer { device, .. } => (*device, 0),
         };
         let rows = &mut self.hub.rows[device];
-        let answers_epoch = rows.answers.epoch;
+        let (answers_epoch, rejected) = (rows.answers.epoch, rows.rejected.len());
         let mut ledger = MemLedger::new(rows, plant, first);
         let done = match job {
             Job::Session { persist: Persist::Greet(hello), .. } => {
@@ -308,6 +318,9 @@ impl World {
             }
         };
         let violations = std::mem::take(&mut ledger.violations);
+        if self.hub.rows[device].rejected.len() > rejected {
+            self.happened(Fault::RecordRefused);
+        }
         if self.hub.rows[device].answers.epoch != answers_epoch {
             self.happened(Fault::AnswersRolledBack);
         }

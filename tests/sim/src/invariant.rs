@@ -25,6 +25,8 @@ pub enum Invariant {
     AnswerFitsQuestion,
     /// What the hub holds for delivered is on the device.
     DeliveredIsThere,
+    /// A record that the hub set aside is known as such on its device, or sent once more.
+    RefusedIsKnown,
     /// A store stays within its limit on disk.
     DiskWithinLimit,
     /// What is in flight and what waits stays within its limits.
@@ -37,7 +39,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Invariant; 15] = [
+    pub const ALL: [Invariant; 16] = [
         Invariant::ToldIsKept,
         Invariant::AppliedOnce,
         Invariant::OrderKept,
@@ -49,6 +51,7 @@ impl Invariant {
         Invariant::TicketEndsOnce,
         Invariant::AnswerFitsQuestion,
         Invariant::DeliveredIsThere,
+        Invariant::RefusedIsKnown,
         Invariant::DiskWithinLimit,
         Invariant::MemoryWithinLimit,
         Invariant::Drains,
@@ -69,6 +72,7 @@ impl Invariant {
             Invariant::TicketEndsOnce => "ticket-ends-once",
             Invariant::AnswerFitsQuestion => "answer-fits-question",
             Invariant::DeliveredIsThere => "delivered-is-there",
+            Invariant::RefusedIsKnown => "refused-is-known",
             Invariant::DiskWithinLimit => "disk-within-limit",
             Invariant::MemoryWithinLimit => "memory-within-limit",
             Invariant::Drains => "drains",

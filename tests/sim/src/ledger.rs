@@ -40,6 +40,8 @@ pub(crate) struct Rows {
     pub(crate) questions: BTreeMap<Ticket, Question>,
     pub(crate) events: BTreeSet<(Epoch, u64)>,
     pub(crate) lost: Vec<Lost>,
+    /// What was set aside, with the request that it came from.
+    pub(crate) rejected: BTreeMap<(StreamId, Epoch, u64), u64>,
     early: BTreeSet<Ticket>,
     pub(crate) answers: Answers,
     pub(crate) given: BTreeMap<(Epoch, u64), Given>,
@@ -54,6 +56,7 @@ impl Rows {
             questions: BTreeMap::new(),
             events: BTreeSet::new(),
             lost: Vec::new(),
+            rejected: BTreeMap::new(),
             early: BTreeSet::new(),
             answers: Answers { epoch: answers_epoch, end: 0, reach: 0, mark: 0 },
             given: BTreeMap::new(),
@@ -62,12 +65,14 @@ impl Rows {
     }
 
     fn is_applied(&self, stream: StreamId, epoch: Epoch, seq: u64) -> bool {
-        match stream {
-            StreamId::Outcome => self.outcomes.contains_key(&(epoch, seq)),
-            StreamId::Escalation => self.questions.contains_key(&Ticket { epoch, seq }),
-            StreamId::Event => self.events.contains(&(epoch, seq)),
-            StreamId::Answer => false,
-        }
+        let is_rejected = self.rejected.contains_key(&(stream, epoch, seq));
+        is_rejected
+            || match stream {
+                StreamId::Outcome => self.outcomes.contains_key(&(epoch, seq)),
+                StreamId::Escalation => self.questions.contains_key(&Ticket { epoch, seq }),
+                StreamId::Event => self.events.contains(&(epoch, seq)),
+                StreamId::Answer => false,
+            }
     }
 
     /// Whether a loss on record covers the number.
@@ -134,6 +139,25 @@ impl MemLedger<'_> {
             );
         }
     }
+}
+
+/// No record begins with it.
+const UNKNOWN: [u8; 2] = [0xfa, 0x07];
+
+/// What a hub that is too old makes of a record: bytes that it cannot use. It knows most records.
+pub(crate) fn as_too_old(raw: &[u8]) -> Option<Vec<u8>> {
+    let request = match Record::decode(raw) {
+        Ok(Record::Outcome(outcome)) => request_of(outcome.text.as_ref()),
+        Ok(Record::Escalation(escalation)) => request_of(escalation.text.as_ref()),
+        _ => return None,
+    };
+    (request % 5 == 3).then(|| [&UNKNOWN[..], &request.to_be_bytes()].concat())
+}
+
+/// The request of a record that was not known.
+fn misread(raw: &[u8]) -> Option<u64> {
+    let request = raw.strip_prefix(&UNKNOWN)?;
+    Some(u64::from_be_bytes(request.try_into().ok()?))
 }
 
 /// The request that a text names.
@@ -212,9 +236,13 @@ impl Ledger for MemLedger<'_> {
         Ok(())
     }
 
-    fn rejected(&mut self, place: Place, reason: &str, _raw: &[u8]) -> Result<(), Violation> {
+    fn rejected(&mut self, place: Place, reason: &str, raw: &[u8]) -> Result<(), Violation> {
         self.applied(place);
         let Place { stream, epoch, seq } = place;
+        if let Some(request) = misread(raw) {
+            self.rows.rejected.insert((stream, epoch, seq), request);
+            return Ok(());
+        }
         let name = stream.name();
         self.broken(
             Invariant::ToldIsKept,

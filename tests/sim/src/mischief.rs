@@ -98,6 +98,7 @@ impl World {
             | Fault::Salvaged
             | Fault::TicketExpired
             | Fault::LateAnswer
+            | Fault::RecordRefused
             | Fault::HoleJumped => {}
         }
     }

@@ -58,6 +58,8 @@ pub(crate) struct Plan {
     pub(crate) store: StoreConfig,
     pub(crate) scale: u64,
     pub(crate) limits: SessionLimits,
+    /// The hub is too old for some records.
+    pub(crate) old_hub: bool,
 }
 
 impl Plan {
@@ -103,6 +105,7 @@ impl Plan {
                 batch_bytes_max: usize::try_from(rng.between(100, 900)).unwrap_or(100),
                 stall_ms_min: 3_000,
             },
+            old_hub: rng.permille(300),
         }
     }
 }

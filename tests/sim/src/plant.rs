@@ -40,11 +40,13 @@ pub enum Plant {
     RetryForgotten,
     /// The device takes its file for all there was, whatever its witness says.
     WitnessIgnored,
+    /// The device acknowledges a refusal and does not keep it.
+    RefusalForgotten,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 18] = [
+    pub const ALL: [Plant; 19] = [
         Plant::HubAcksBeforeCommit,
         Plant::DeviceAcksBeforeWrite,
         Plant::SyncSkipped,
@@ -63,6 +65,7 @@ impl Plant {
         Plant::OldCopyUnnoticed,
         Plant::RetryForgotten,
         Plant::WitnessIgnored,
+        Plant::RefusalForgotten,
     ];
 
     /// Its name on the command line.
@@ -86,6 +89,7 @@ impl Plant {
             Plant::OldCopyUnnoticed => "old-copy-unnoticed",
             Plant::RetryForgotten => "retry-forgotten",
             Plant::WitnessIgnored => "witness-ignored",
+            Plant::RefusalForgotten => "refusal-forgotten",
         }
     }
 

@@ -306,6 +306,7 @@ impl World {
 
     /// Whether everything has drained; if it has, what should be there is there.
     fn look(&mut self) {
+        (0..self.devices.len()).for_each(|device| self.resend(device));
         let waiting = self.waiting();
         if waiting.is_empty() {
             self.done = true;

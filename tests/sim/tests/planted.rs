@@ -59,4 +59,5 @@ planted! {
     an_old_copy_goes_unnoticed OldCopyUnnoticed [Drains, DeliveredIsThere],
     a_retry_is_decided_again RetryForgotten [AppliedOnce],
     a_witness_is_ignored WitnessIgnored [ToldIsKept, NumberUsedOnce, TicketEndsOnce],
+    a_refusal_is_forgotten RefusalForgotten [RefusedIsKnown],
 }

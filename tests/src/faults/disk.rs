@@ -51,6 +51,14 @@ impl SmallDisk {
         Ok(())
     }
 
+    /// `ro` or `rw`.
+    fn remount(&self, how: &str) -> Result<()> {
+        let options = format!("remount,{how},size={DISK_BYTES}");
+        let mounted = Command::new("mount").args(["-o", &options]).arg(&self.0).status();
+        ensure!(mounted.context("cannot run mount")?.success(), "cannot remount {how}");
+        Ok(())
+    }
+
     fn free(&self) -> Result<()> {
         std::fs::remove_file(self.hog()).context("cannot free the space")
     }
@@ -102,24 +110,60 @@ pub(super) fn full(stage: &mut Stage<'_>, times: usize) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The very first start finds a full disk: it may say so and end, and must leave nothing behind
-/// that spoils the next.
+/// The very first start finds a full disk.
 fn first_open(rig: &mut Rig, disk: &SmallDisk) -> Result<Row> {
     disk.fill()?;
-    let note = match rig.device.start() {
-        Ok(()) => "starts and refuses",
-        Err(error) if format!("{error:#}").contains("full") => {
-            "says so and ends; the next start is well"
-        }
-        Err(error) => return Err(error.context("not because the disk is full")),
-    };
-    disk.free()?;
-    rig.device.start().context("after the space was freed")?;
+    rig.device.start().context("on a full disk")?;
     let load = rig.load(CALLERS)?;
+    let refused = unwell(rig, &load)?;
+    disk.free()?;
     load.wait_for(TOLD_BETWEEN)?;
     rig.finish(load)?;
-    let row = row("first start ever on a full disk", 1, 0, rig)?;
-    Ok(Row { note: note.to_owned(), ..row })
+    row("first start ever on a full disk, then space freed", 1, refused, rig)
+}
+
+/// A real read-only remount, of a disk that an agent finds at its start; then it is made writable
+/// again. A disk with files open for writing cannot be remounted, so under load the shim stands in.
+pub(super) fn remounted(stage: &mut Stage<'_>, times: usize) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (mode, config) in [("refuses", ""), ("answers without a record", ANSWERS)] {
+        let mut rig = Rig::with(stage.executable, config)?;
+        let disk = SmallDisk::mount(&rig.device.data())?;
+        let mut told = 0;
+        // The very first start is one of them.
+        for time in 0..times {
+            (stage.progress)(&format!("read-only at the start, {mode} {}/{times}", time + 1));
+            disk.remount("ro")?;
+            rig.device.start().context("on a read-only disk")?;
+            let load = rig.load(CALLERS)?;
+            if config.is_empty() {
+                unwell(&rig, &load)?;
+            } else {
+                load.wait_for_failures(FAILURES)?;
+                told += unsure(&rig)?;
+            }
+            disk.remount("rw")?;
+            load.wait_for(TOLD_BETWEEN)?;
+            let unrecorded = load.unrecorded();
+            rig.finish(load)?;
+            told += unrecorded.load(Ordering::Relaxed);
+            all_told(&rig)?;
+            rig.device.kill()?;
+        }
+        rig.device.start()?;
+        let fault = format!("disk remounted read-only at the start, {mode}; then writable");
+        let row = row(&fault, times, 0, &mut rig)?;
+        let heard = rig.unrecorded()?;
+        ensure!(heard == told, "{told} decisions without a record, the hub heard of {heard}");
+        let note = match config {
+            "" => "the first start ever is one of them; recovers by itself".to_owned(),
+            _ => format!("{told} decisions told without a record, and the hub was told of {heard}"),
+        };
+        rows.push(Row { note, ..row });
+        rig.device.kill()?;
+        drop(disk);
+    }
+    Ok(rows)
 }
 
 /// Turns the disk read-only `times` times under load, and at the start.
@@ -197,16 +241,21 @@ fn answered(
         rig.finish(load)?;
         told += unrecorded.load(Ordering::Relaxed);
     }
-    wait::until("nothing to be told", HEARD_WITHIN, || match untold(rig) {
-        Ok(Value::Null) => ControlFlow::Break(()),
-        Ok(untold) => ControlFlow::Continue(untold.to_string()),
-        Err(error) => ControlFlow::Continue(format!("{error:#}")),
-    })?;
+    all_told(rig)?;
     let row = row("", times, 0, rig)?;
     let heard = rig.unrecorded()?;
     ensure!(heard == told, "{told} decisions were told without a record, the hub heard of {heard}");
     let note = format!("{told} decisions told without a record, and the hub was told of {heard}");
     Ok(Row { note, ..row })
+}
+
+/// Waits until the hub is to be told of no decision without a record any more.
+fn all_told(rig: &Rig) -> Result<()> {
+    wait::until("nothing to be told", HEARD_WITHIN, || match untold(rig) {
+        Ok(Value::Null) => ControlFlow::Break(()),
+        Ok(untold) => ControlFlow::Continue(untold.to_string()),
+        Err(error) => ControlFlow::Continue(format!("{error:#}")),
+    })
 }
 
 /// What is for the hub is refused with the reason, and has no ticket. Says how many decisions

@@ -98,6 +98,7 @@ impl Fault {
             Fault::Disk => {
                 let mut rows = disk::full(stage, times(2, 20))?;
                 rows.push(disk::read_only(stage, times(2, 20))?);
+                rows.extend(disk::remounted(stage, times(2, 20))?);
                 rows.push(disk::full_answered(stage, times(2, 20))?);
                 rows.push(disk::read_only_answered(stage, times(2, 20))?);
                 Ok(rows)

@@ -7,7 +7,7 @@ use super::load::{KEEP_WITNESS, load};
 use super::medium::{Medium, Notice, TableError};
 use super::meta::Meta;
 use super::ops::{Op, Reply};
-use super::state::{Failed, Health, Shared};
+use super::state::{Failed, Health, Shared, State};
 use super::types::Opened;
 use super::witness::Witness;
 use super::{StoreError, WhenFull, keys};
@@ -71,8 +71,24 @@ impl Engine {
             medium.notice(Notice::DiskFull);
             state.health = Health::DiskFull;
         }
+        Ok((Engine::on(medium, config, state, now_ms), opened))
+    }
+
+    /// Of a store that could not be opened, for this reason: it takes nothing, knows nothing, and
+    /// is tried again by itself.
+    pub fn waiting(
+        medium: Box<dyn Medium>,
+        config: StoreConfig,
+        now_ms: u64,
+        why: &StoreError,
+    ) -> Engine {
+        let health = Health::Closed { detail: why.to_string(), suspect: None };
+        Engine::on(medium, config, State::unknown(health), now_ms)
+    }
+
+    fn on(medium: Box<dyn Medium>, config: StoreConfig, state: State, now_ms: u64) -> Engine {
         let meta = state.meta.clone();
-        let engine = Engine {
+        Engine {
             medium,
             shared: Arc::new(Shared::new(config, state)),
             news: News::default(),
@@ -83,8 +99,7 @@ impl Engine {
             housekeep_at_ms: now_ms,
             collect_due: true,
             witness_failed: false,
-        };
-        Ok((engine, opened))
+        }
     }
 
     /// What readers share.

@@ -11,9 +11,7 @@ use super::generation::Generation;
 use super::keys;
 use super::medium::{Changes, Medium, Notice, TableError};
 use super::meta::Meta;
-use super::refused::RefusedAt;
 use super::salvage::{self, Evidence, Find};
-use super::standing::Directives;
 use super::state::{Failed, Health, State};
 use super::ticket::{Stage, TicketRecord};
 use super::types::{Opened, StreamStatus};
@@ -126,15 +124,7 @@ fn try_load(
         Some(meta) => meta,
         None => Meta::new(medium)?,
     };
-    let mut state = State {
-        health: Health::Writable,
-        meta,
-        generations,
-        tickets_open: 0,
-        lost: 0,
-        directives: Directives::new(),
-        refused: RefusedAt::new(),
-    };
+    let mut state = State { meta, generations, ..State::unknown(Health::Writable) };
     if !damaged.is_empty() {
         replace(medium, &mut state, &damaged, evidence, &mut opened)?;
     } else if state.generations.is_empty() {

@@ -56,7 +56,16 @@ struct Reaches {
 
 impl Meta {
     pub(super) fn new(medium: &mut dyn Medium) -> Result<Meta, StoreError> {
-        let mut meta = Meta {
+        let mut meta = Meta::unknown();
+        let epoch = medium.epoch()?;
+        let given_up = meta.begin_epoch(epoch, medium);
+        debug_assert!(given_up.is_empty(), "there was nothing");
+        Ok(meta)
+    }
+
+    /// Of a store that could not be opened yet.
+    pub(super) fn unknown() -> Meta {
+        Meta {
             counter: 0,
             epoch: Epoch(0),
             running_ms: 0,
@@ -65,11 +74,7 @@ impl Meta {
             streams: Vec::new(),
             reopened: false,
             chain: None,
-        };
-        let epoch = medium.epoch()?;
-        let given_up = meta.begin_epoch(epoch, medium);
-        debug_assert!(given_up.is_empty(), "there was nothing");
-        Ok(meta)
+        }
     }
 
     /// Begins a new epoch; the streams of the old one stay while they have a backlog. Returns

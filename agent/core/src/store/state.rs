@@ -271,6 +271,19 @@ impl From<StoreError> for Failed {
 }
 
 impl State {
+    /// Of a store that could not be opened yet.
+    pub(super) fn unknown(health: Health) -> State {
+        State {
+            health,
+            meta: Meta::unknown(),
+            generations: Vec::new(),
+            tickets_open: 0,
+            lost: 0,
+            directives: Directives::new(),
+            refused: RefusedAt::new(),
+        }
+    }
+
     pub(super) fn check_open(&self) -> Result<(), Failed> {
         match &self.health {
             Health::Writable | Health::DiskFull => Ok(()),

@@ -201,14 +201,15 @@ impl Engine {
         end.is_some_and(|end| (acked..*end).contains(&seq))
     }
 
-    /// An answer that nobody fetched is kept for its time to live.
+    /// An answer that nobody fetched is kept for its time to live; so is the news that there will be
+    /// none.
     fn is_wanted(&self, record: &TicketRecord) -> bool {
         match record.stage {
             // If one that is given up were forgotten, an answer to the other question of its name
             // would make it known again. They are few.
             Stage::Open | Stage::GivenUp => true,
-            Stage::Answered => record.deadline_ms > self.now_ms(),
-            Stage::Delivered | Stage::Expired => false,
+            Stage::Answered | Stage::Expired => record.deadline_ms > self.now_ms(),
+            Stage::Delivered => false,
         }
     }
 

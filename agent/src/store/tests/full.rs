@@ -93,7 +93,8 @@ fn escalations_are_dropped_where_the_site_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let (outcomes_when_full, escalations_when_full) = (WhenFull::DropOldest, WhenFull::DropOldest);
     let store = open(&dir, StoreConfig { outcomes_when_full, escalations_when_full, ..small() });
-    runtime().block_on(store.commit(entry(0, Some(3600)), None, true)).unwrap();
+    let asked = runtime().block_on(store.commit(entry(0, Some(3600)), None, true)).unwrap();
+    let ticket = asked.ticket.unwrap();
     let mut taken = 1;
     while store.status().lost == 0 {
         let (now, error) = fill(&store, taken, 2000);
@@ -108,6 +109,9 @@ fn escalations_are_dropped_where_the_site_says_so() {
     assert!(dropped.contains(&(StreamId::Escalation, 0, LossReason::Shed)), "{dropped:?}");
     assert!(dropped.contains(&(StreamId::Outcome, 0, LossReason::Shed)), "{dropped:?}");
     assert_eq!(records(&store, stream(&store, StreamId::Escalation)), []);
+    // Nobody will answer, and whoever asked hears so.
+    assert_eq!(store.ticket(ticket).unwrap().unwrap().state, TicketState::Expired);
+    assert_eq!(store.status().tickets_open, 0);
 }
 
 #[test]

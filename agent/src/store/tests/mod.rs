@@ -7,6 +7,7 @@ mod directives;
 mod full;
 mod journal;
 mod life;
+mod refused;
 mod tickets;
 
 use super::*;
