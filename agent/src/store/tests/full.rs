@@ -1,7 +1,7 @@
 //! The byte limit, and a disk that is full.
 
 use super::*;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
