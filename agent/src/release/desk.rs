@@ -186,7 +186,11 @@ impl Running {
             let due = due(self.started, self.releases.next_wakeup());
             let untold = !self.releases.book().untold.is_empty();
             let input = tokio::select! {
-                _ = stopping.changed() => break,
+                stopped = stopping.changed() => match stopped {
+                    Ok(()) => break,
+                    // Nobody said so: the desk was dropped, and ends as a killed agent does.
+                    Err(_) => return,
+                },
                 directive = following.next() => match directive {
                     Some(Directive::Release(order)) => Some(Input::Ordered(order)),
                     Some(
@@ -194,8 +198,8 @@ impl Running {
                         | Directive::Certificate(_)
                         | Directive::Unknown(_),
                     ) => None,
-                    // The store is closed: the agent stops.
-                    None => break,
+                    // The store is closed, and nothing can be told any more.
+                    None => return,
                 },
                 order = orders.recv() => order.map(Input::Ordered),
                 done = finished.recv() => done.and_then(|done| self.came(done)),
