@@ -118,7 +118,20 @@ pub(super) fn check_address(section: &Section<'_>, key: &str, address: &At<Strin
         section.wrong(
             address.line,
             format!("'{}' is '{text}', which is not host:port", section.called(key)),
-            "use a name and a port, such as \"hub.example.org:8883\"",
+            match key {
+                "peers" => {
+                    "use the address where another device of the site hands out its files, \
+                            such as \"192.168.1.21:8019\""
+                }
+                "hub" => {
+                    "use the name and port where the hub hands out files, such as \
+                          \"hub.example.org:8884\""
+                }
+                _ => {
+                    "use the name and port of the hub's device endpoint, such as \
+                      \"hub.example.org:8883\""
+                }
+            },
         );
     }
 }

@@ -58,6 +58,7 @@ fn courier(app: &App) -> Result<&Courier, ApiError> {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
 fn refused(error: CourierError) -> ApiError {
     use landfall_freight::parcel::ParcelError;
     let (status, code) = match &error {
