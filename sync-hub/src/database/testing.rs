@@ -6,7 +6,6 @@ use super::Source;
 pub(crate) fn postgres() -> Option<Source> {
     match landfall_cluster::database() {
         Ok(url) => Some(url.parse().unwrap()),
-        #[expect(clippy::print_stderr, reason = "what a test leaves out is said")]
         Err(why) => {
             eprintln!("without PostgreSQL: {why}");
             None

@@ -34,9 +34,9 @@ fn with(hub: &Hub, text: &str) -> Vec<String> {
 
 const TO_MODEL: &str = "[[desk.route]]\nname = \"all\"\nto = [{ model = \"big\" }]\n";
 
-fn started(hub: &mut Hub, args: Vec<String>) {
+fn started(hub: &mut Hub, args: &[String]) {
     hub.enroll("ship-7");
-    hub.start_more(&args);
+    hub.start_more(args);
 }
 
 /// A device that told its tasks.
@@ -90,7 +90,7 @@ async fn a_model_answers_within_the_labels_and_its_cost_is_kept() {
         Reply::says(r#"{"why":"","fields":[{"label":"Item","value":"pump"}],"sure":true}"#),
     ]);
     let args = config(&hub, &model, TO_MODEL);
-    started(&mut hub, args);
+    started(&mut hub, &args);
     let mut device = told(&hub).await;
     let first = ask(&mut device, 0, "failure-mode", "valve won't move").await;
     let answer = answered(&mut device).await;
@@ -127,7 +127,7 @@ async fn whatever_a_model_does_people_get_what_it_cannot_answer() {
         Reply::label("Leaking"),
     ]);
     let args = config(&hub, &model, TO_MODEL);
-    started(&mut hub, args);
+    started(&mut hub, &args);
     let mut device = told(&hub).await;
     ask(&mut device, 0, "failure-mode", "pump drips").await;
     assert_eq!(answered(&mut device).await.by, "model double-70b");
@@ -160,7 +160,7 @@ async fn the_days_money_is_a_limit() {
     let model = Double::new(vec![Reply::label("Stuck"), Reply::label("Stuck")]);
     // A request sets aside some 1,500 tokens at most: two units; the first costs 0.24.
     let args = config(&hub, &model, &format!("spend_per_day_max = 2.3\n{TO_MODEL}"));
-    started(&mut hub, args);
+    started(&mut hub, &args);
     let mut device = told(&hub).await;
     ask(&mut device, 0, "failure-mode", "valve won't move").await;
     answered(&mut device).await;
@@ -204,7 +204,7 @@ async fn a_ticket_system_gets_signed_questions_and_answers_through_the_api() {
         secret.display()
     );
     let args = with(&hub, &text);
-    started(&mut hub, args);
+    started(&mut hub, &args);
     let mut device = told(&hub).await;
     let ticket = ask(&mut device, 0, "failure-mode", "valve won't move").await;
     let request = wait_for("the second try", || tickets.requests().get(1).cloned());
@@ -242,7 +242,7 @@ fn form(hub: &Hub, path: &str, body: &str) -> (u16, String) {
 async fn people_claim_answer_skip_and_take_back() {
     let mut hub = Hub::new();
     let args = with(&hub, "[desk]\nundo_secs = 3600\n");
-    started(&mut hub, args);
+    started(&mut hub, &args);
     let mut device = told(&hub).await;
     let first = ask(&mut device, 0, "failure-mode", "valve won't move").await;
     let second = ask(&mut device, 1, "failure-mode", "valve is stuck").await;
@@ -293,7 +293,7 @@ async fn two_people_must_agree_where_the_route_says_so() {
         "[desk]\nundo_secs = 0\n\
          [[desk.route]]\nname = \"two\"\nto = [{ people = true }]\nreview = 2\n",
     );
-    started(&mut hub, args);
+    started(&mut hub, &args);
     let mut device = told(&hub).await;
     let ticket = ask(&mut device, 0, "failure-mode", "valve won't move").await;
     wait_place(&hub, &ticket, "people");
@@ -316,7 +316,7 @@ async fn two_people_must_agree_where_the_route_says_so() {
 #[tokio::test]
 async fn answers_become_labelled_data() {
     let mut hub = Hub::new();
-    started(&mut hub, vec![]);
+    started(&mut hub, &[]);
     let mut device = told(&hub).await;
     let ticket = ask(&mut device, 0, "failure-mode", "valve won't move").await;
     hub.run_ok(&[
@@ -348,7 +348,7 @@ async fn two_hubs_on_one_database_ask_once() {
     }
     let model = Double::new((0..20).map(|_| Reply::label("Stuck")).collect());
     let args = config(&hub, &model, TO_MODEL);
-    started(&mut hub, args.clone());
+    started(&mut hub, &args);
     let mut other = Hub::beside(&hub);
     other.start_more(&args);
     let mut device = told(&hub).await;

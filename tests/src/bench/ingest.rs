@@ -10,7 +10,7 @@
 //! * `INSERT … SELECT`: the same rows from another database into the hub's own schema, in one
 //!   transaction: no format is read at all.
 //!
-//! Everything is in WAL mode with `synchronous = FULL`. The same on PostgreSQL is in [`postgres`].
+//! Everything is in WAL mode with `synchronous = FULL`. The same on PostgreSQL is in `postgres`.
 
 mod postgres;
 

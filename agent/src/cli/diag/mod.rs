@@ -140,7 +140,7 @@ fn write(out: &Path, parts: &[(&str, String)], at_secs: u64) -> std::io::Result<
         let text = scrub::text(text);
         // The end of a log says more than its beginning.
         let start = text.ceil_char_boundary(text.len().saturating_sub(PART_BYTES_MAX));
-        let content = text[start..].as_bytes();
+        let content = &text.as_bytes()[start..];
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o600);

@@ -254,7 +254,7 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
         (
             "event-sketch",
             Record::Event(Event::Sketch(Box::new(TaskSketch {
-                task: "failure-mode".parse().unwrap(),
+                task: "failure-mode".parse().expect("a task name"),
                 epoch: EPOCH,
                 first: 100,
                 end: 400,
