@@ -1,7 +1,7 @@
 //! One way to speak SQL, to SQLite and to PostgreSQL.
 //!
 //! Statements are written once, in what both understand:
-//! * parameters are `?1`, `?2` … (PostgreSQL gets `$1`, `$2` …), given by [`params!`]; a
+//! * parameters are `?1`, `?2` … (PostgreSQL gets `$1`, `$2` …), given by `params!`; a
 //!   parameter that stands nowhere but in `?1 IS NULL` needs a type: `CAST(?1 AS BIGINT)`;
 //! * columns are 64-bit integers, double precision, text and bytes; a truth value is an integer
 //!   in a table, and whatever the engine says in an expression: [`Row::get`] takes both as `bool`;
