@@ -14,9 +14,11 @@ use crate::site::{Device, DeviceConfig, Hub};
 use crate::wait;
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -39,6 +41,9 @@ pub struct Rig {
     /// What its callers were told.
     pub told: Told,
     loads: usize,
+    /// What the hub listed of losses and replaced stores: it lists the newest only, and after many
+    /// damages there are more.
+    listed: Mutex<Listed>,
     // Last, so that the processes are gone before it is removed.
     dir: TempDir,
 }
@@ -75,12 +80,18 @@ impl Account {
 }
 
 /// A range of records that will never arrive, as the hub lists it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 struct LossRow {
     stream: String,
     epoch: String,
     first: u64,
     end: u64,
+}
+
+#[derive(Debug, Default)]
+struct Listed {
+    losses: BTreeSet<LossRow>,
+    replaced: BTreeSet<String>,
 }
 
 impl Rig {
@@ -130,7 +141,7 @@ impl Rig {
         let mut config = Rig::config(&dir)?;
         change(&mut config);
         let device = Device::enroll(&hub, &dir.path().join(DEVICE), DEVICE, &config)?;
-        Ok(Rig { hub, device, told: Told::new(), loads: 0, dir })
+        Ok(Rig { hub, device, told: Told::new(), loads: 0, listed: Mutex::default(), dir })
     }
 
     /// The demo's tasks on a package that is not there.
@@ -244,8 +255,11 @@ impl Rig {
         let hub = self.hub.client();
         let ledger = compare(&self.told, &all_outcomes(&hub)?);
         let mut losses = hub.get("/api/v1/losses")?.success()?;
-        let losses: Vec<LossRow> =
+        let newest: Vec<LossRow> =
             serde_json::from_value(losses["losses"].take()).context("the hub's losses")?;
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Listed { losses, replaced } = &mut *listed;
+        losses.extend(newest);
         let is_on_record = |name: &String| {
             let (epoch, seq) = self.told.get(name)?.rsplit_once('-')?;
             let seq: u64 = seq.parse().ok()?;
@@ -260,8 +274,10 @@ impl Rig {
         let doubled = ledger.doubled.into_iter().chain(ledger.changed).collect();
         let device = hub.get(&format!("/api/v1/devices/{DEVICE}"))?.success()?;
         let events = device["events"].as_array().context("the hub's events")?;
-        let replaced = events.iter().filter(|event| event["kind"] == "store-replaced").count();
-        Ok(Account { told: self.told.len(), lost, on_record: on_record.len(), doubled, replaced })
+        let newest = events.iter().filter(|event| event["kind"] == "store-replaced");
+        replaced.extend(newest.map(ToString::to_string));
+        let (on_record, replaced) = (on_record.len(), replaced.len());
+        Ok(Account { told: self.told.len(), lost, on_record, doubled, replaced })
     }
 }
 
