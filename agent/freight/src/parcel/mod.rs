@@ -4,7 +4,7 @@
 //! ```text
 //! "LFPC" | version 1 | length of the head (u32, little endian) | head | length | body | signature
 //! ```
-//! * head: postcard of [`Head`]: who it is from, its certificate, whom it is for.
+//! * head: postcard of `Head`: who it is from, its certificate, whom it is for.
 //! * body: the frames, sealed with HPKE (RFC 9180) in base mode: DHKEM(X25519, HKDF-SHA256),
 //!   HKDF-SHA256, AES-256-GCM; the head is what the standard calls `aad`.
 //! * signature: ECDSA P-256 with SHA-256, ASN.1, over everything before it, with the key of the
