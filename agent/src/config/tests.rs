@@ -153,8 +153,8 @@ fn problems_of_the_site() {
         ("[hub]\nidentity = ''", "3: 'hub.identity' is empty | give a path"),
         (
             "[hub]\nidentity = 'i'\naddress = 'hub.example.org'",
-            "4: 'hub.address' is 'hub.example.org', which is not host:port | use a name and a \
-             port, such as \"hub.example.org:8883\"",
+            "4: 'hub.address' is 'hub.example.org', which is not host:port | use the name and port \
+             of the hub's device endpoint, such as \"hub.example.org:8883\"",
         ),
         (
             "[hub]\nidentity = 'i'\nkeep_alive = '1s'",
