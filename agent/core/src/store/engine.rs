@@ -3,7 +3,7 @@
 
 use super::config::StoreConfig;
 use super::draft::Draft;
-use super::load::{KEEP_WITNESS, load};
+use super::load::{KEEP_WITNESS, Suspect, load};
 use super::medium::{Medium, Notice, TableError};
 use super::meta::Meta;
 use super::ops::{Op, Reply};
@@ -369,9 +369,12 @@ impl Engine {
             Health::Writable => return Ok(()),
             Health::DiskFull => return self.ensure_ballast(),
             Health::Stopped => return Err(StoreError::Stopped),
-            Health::Closed { detail, suspect } => suspect.map(|number| (number, detail)),
+            Health::Closed { detail, suspect } => suspect.map(|number| {
+                let told = self.shared.state().meta.clone();
+                Suspect { number, detail, told }
+            }),
         };
-        let loaded = load(&mut *self.medium, suspect.as_ref());
+        let loaded = load(&mut *self.medium, suspect);
         if matches!(loaded, Err(StoreError::DiskFull)) {
             self.medium.release();
         }

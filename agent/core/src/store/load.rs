@@ -34,14 +34,26 @@ struct Damaged {
     detail: String,
 }
 
-/// Opens everything there is. `suspect` is known to be damaged and is not opened; nor is what
+/// A generation that turned out to be damaged while it was in use.
+pub(super) struct Suspect {
+    pub(super) number: u64,
+    pub(super) detail: String,
+    /// Where the store stood at its last commit.
+    pub(super) told: Meta,
+}
+
+/// Opens everything there is. A suspect is known to be damaged and is not opened; nor is what
 /// turns out to be damaged only when it is read.
 pub(super) fn load(
     medium: &mut dyn Medium,
-    suspect: Option<&(u64, String)>,
+    suspect: Option<Suspect>,
 ) -> Result<(State, Opened), StoreError> {
-    let mut suspects: BTreeMap<u64, String> = suspect.cloned().into_iter().collect();
-    let evidence = Evidence::gather(medium);
+    let mut suspects = BTreeMap::new();
+    let told = suspect.map(|Suspect { number, detail, told }| {
+        suspects.insert(number, detail);
+        told
+    });
+    let evidence = Evidence::gather(medium, told);
     loop {
         match try_load(medium, &suspects, &evidence) {
             Err(Failed::Generation(number, TableError::Damaged(detail)))

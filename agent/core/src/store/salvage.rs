@@ -20,14 +20,34 @@ pub(super) struct Evidence {
     pub(super) witness: Option<Witness>,
     /// The end of the generation that the witness tells of, from before it was opened.
     tip: Vec<u8>,
+    /// Where the store stood when it failed in this process: nobody was told of more, and nothing
+    /// more was sent. What a commit that failed has left in a file must not come back, since its
+    /// caller was told so and may have asked again.
+    told: Option<Meta>,
 }
 
 impl Evidence {
     /// Before anything is opened.
-    pub(super) fn gather(medium: &mut dyn Medium) -> Evidence {
+    pub(super) fn gather(medium: &mut dyn Medium, told: Option<Meta>) -> Evidence {
         let witness = Witness::newest(medium);
         let tip = witness.as_ref().map(|witness| medium.tip(witness.number)).unwrap_or_default();
-        Evidence { witness, tip }
+        Evidence { witness, tip, told }
+    }
+
+    /// Whether a value may be of a commit that succeeded.
+    fn may_be_told(&self, value: &Value<'_>) -> bool {
+        let Some(told) = &self.told else { return true };
+        let before_end = |stream| {
+            told.stream(stream, value.epoch).is_none_or(|standing| value.seq < standing.end)
+        };
+        match value.kind {
+            Kind::Record(stream) => before_end(stream),
+            Kind::Ticket => before_end(StreamId::Escalation),
+            Kind::Retry => before_end(StreamId::Outcome),
+            Kind::Meta => value.seq <= told.counter,
+            // The hub sends a directive again until it hears that it is here.
+            Kind::Directive | Kind::Refused | Kind::Witness => true,
+        }
     }
 
     fn tip(&self, number: u64) -> &[u8] {
@@ -196,6 +216,9 @@ fn each(
     visit: &mut dyn FnMut(&Value<'_>),
 ) -> Result<(), StoreError> {
     // A value that two pieces hold is seen twice, which is harmless.
-    carve(evidence.tip(number)).for_each(|value| visit(&value));
-    medium.raw(number, &mut |piece| carve(piece).for_each(|value| visit(&value)))
+    let mut told = |piece: &[u8]| {
+        carve(piece).filter(|value| evidence.may_be_told(value)).for_each(|value| visit(&value));
+    };
+    told(evidence.tip(number));
+    medium.raw(number, &mut told)
 }
