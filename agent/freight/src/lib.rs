@@ -1,5 +1,6 @@
 //! What agent and hub share beside the wire: files that are named by their digest.
 //!
+//! * [`listener`]: connections over HTTP, limited in number and in silence.
 //! * [`blobs`]: a directory of such files; what is in it is whole.
 //! * [`outline`]: the part of a package's manifest that says which files it has, and whose
 //!   signature it bears.
@@ -14,6 +15,7 @@
 //! Not here: who wants which file, and from whom.
 
 pub mod blobs;
+pub mod listener;
 pub mod outline;
 pub mod parcel;
 pub mod range;

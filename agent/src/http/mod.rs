@@ -23,7 +23,7 @@ pub use error::{ApiError, ErrorBody, ErrorEnvelope};
 pub use escalations::WAIT_MAX;
 pub use landfall_systemd::Line;
 pub use link::{LinkState, LinkWord};
-pub use listener::{CONNECTIONS_MAX, Limited, SILENCE};
+pub use listener::{CONNECTIONS_MAX, SILENCE, Socket};
 pub use status::{
     ClockBody, LinkBody, ReleaseBody, StatusBody, StoreBody, StreamBody, TaskBody, UnrecordedBody,
 };
@@ -36,6 +36,7 @@ use crate::service::Overview;
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{get, post};
+use landfall_freight::listener::Limited;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -79,7 +80,7 @@ pub fn router(app: App) -> Router {
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: Limited, app: App) -> std::io::Result<()> {
+pub async fn serve(listener: Limited<Socket>, app: App) -> std::io::Result<()> {
     let mut stopping = app.stopping.clone();
     let stopped = async move {
         // An error means that the sender is gone: stop as well.

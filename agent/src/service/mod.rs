@@ -20,7 +20,7 @@ pub(crate) use run_file::replace;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::courier::Courier;
-use crate::http::{self, App, Limited};
+use crate::http::{self, App, Socket};
 use crate::link::Uplink;
 use crate::pipeline::Pipeline;
 use crate::release::{Desk, DeskConfig, DeskStatus};
@@ -282,7 +282,7 @@ async fn start_intakes(config: &Config, app: &App) -> Result<Intakes, StartError
         let bound = TcpListener::bind(http.listen).await;
         let listener = bound.map_err(|source| StartError::Listen { at: http.listen, source })?;
         let address = listener.local_addr().map_err(StartError::system("read a port"))?;
-        let serve = http::serve(Limited::new(listener), app.clone());
+        let serve = http::serve(Socket::limited(listener), app.clone());
         intakes.http = Some((address, tokio::spawn(serve)));
     }
     Ok(intakes)

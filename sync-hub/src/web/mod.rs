@@ -13,7 +13,6 @@ mod export;
 mod form;
 mod guard;
 mod html;
-mod listener;
 mod metrics;
 mod pages;
 mod rollouts;
@@ -23,8 +22,6 @@ mod tls;
 
 pub use tls::{WebFiles, WebIdentity};
 
-pub use listener::{CONNECTIONS_MAX, SILENCE_MAX};
-
 use crate::broker::BrokerStatus;
 use crate::database::{Database, accounts};
 use crate::desk::Times;
@@ -32,13 +29,20 @@ use crate::exchange::{Counters, Exchange};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use listener::Limited;
+use landfall_freight::listener::Limited;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
+
+/// Most connections at once: a browser opens six, and a hub has a dozen operators and programs.
+pub const CONNECTIONS_MAX: usize = 256;
+
+/// How long a connection may stay open between requests, and how long a request may take from its
+/// first byte to the first byte of its answer: see [`Limited::new`].
+pub const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Largest request body in bytes: an answer fits in one record of 4 kB.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -164,11 +168,11 @@ impl Web {
             let served = match acceptor {
                 Some(acceptor) => {
                     let listener = tls::TlsListener::new(self.listener, self.address, acceptor);
-                    let listener = Limited::new(listener);
+                    let listener = Limited::new(listener, CONNECTIONS_MAX, SILENCE_MAX);
                     axum::serve(listener, service).with_graceful_shutdown(stopped).await
                 }
                 None => {
-                    let listener = Limited::new(self.listener);
+                    let listener = Limited::new(self.listener, CONNECTIONS_MAX, SILENCE_MAX);
                     axum::serve(listener, service).with_graceful_shutdown(stopped).await
                 }
             };

@@ -1,8 +1,8 @@
 //! The page over TLS: handshakes beside each other, so that a slow one holds up nobody.
 
-use super::listener::Limited;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use landfall_freight::listener::Limited;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};

@@ -13,27 +13,19 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Most connections at once: a browser opens six, and a hub has a dozen operators and programs.
-pub const CONNECTIONS_MAX: usize = 256;
-
-/// How long a connection may stay open between requests, and how long a request may take from its
-/// first byte to the first byte of its answer. Further bytes of the request do not prolong it. A
-/// client that takes nothing of its answer for as long is cut off too.
-pub const SILENCE_MAX: Duration = Duration::from_secs(60);
-
 /// A listener, plain or over TLS, whose connections are limited.
-pub(super) struct Limited<L> {
+pub struct Limited<L> {
     listener: L,
     slots: Arc<Semaphore>,
     silence_max: Duration,
 }
 
 impl<L> Limited<L> {
-    pub(super) fn new(listener: L) -> Limited<L> {
-        Limited::with(listener, CONNECTIONS_MAX, SILENCE_MAX)
-    }
-
-    fn with(listener: L, connections_max: usize, silence_max: Duration) -> Limited<L> {
+    /// Takes at most so many connections at once. One may stay open so long between requests, and
+    /// a request may take so long from its first byte to the first byte of its answer; further
+    /// bytes of the request do not prolong it. A client that takes nothing of its answer for as
+    /// long is cut off too.
+    pub fn new(listener: L, connections_max: usize, silence_max: Duration) -> Limited<L> {
         Limited { listener, slots: Arc::new(Semaphore::new(connections_max)), silence_max }
     }
 }
@@ -60,7 +52,7 @@ impl<L: Listener> Listener for Limited<L> {
 }
 
 /// One connection; it holds its slot until dropped.
-pub(super) struct Connection<S> {
+pub struct Connection<S> {
     stream: S,
     silence: Pin<Box<Sleep>>,
     silence_max: Duration,
@@ -78,7 +70,7 @@ impl<S> Connection<S> {
 
     fn check_silence(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         ready!(self.silence.as_mut().poll(cx));
-        Poll::Ready(io::ErrorKind::TimedOut.into())
+        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the connection was silent too long"))
     }
 }
 
@@ -142,7 +134,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = Router::new().route("/", get(|| async { "here" }));
-        let limited = Limited::with(listener, connections_max, SILENCE);
+        let limited = Limited::new(listener, connections_max, SILENCE);
         tokio::spawn(async move { axum::serve(limited, app).await });
         address
     }
