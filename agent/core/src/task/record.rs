@@ -163,31 +163,15 @@ fn question(
 }
 
 fn fit_outcome(outcome: Outcome) -> Outcome {
-    match Record::Outcome(outcome).fit() {
-        Record::Outcome(outcome) => outcome,
-        Record::Escalation(_)
-        | Record::Answer(_)
-        | Record::Event(_)
-        | Record::Loss(_)
-        | Record::Refusal(_)
-        | Record::Directive(_)
-        | Record::Withheld(_) => {
-            unreachable!("fitting keeps the kind of a record")
-        }
-    }
+    let Record::Outcome(outcome) = Record::Outcome(outcome).fit() else {
+        unreachable!("fitting keeps the kind of a record")
+    };
+    outcome
 }
 
 fn fit_escalation(escalation: Escalation) -> Escalation {
-    match Record::Escalation(escalation).fit() {
-        Record::Escalation(escalation) => escalation,
-        Record::Outcome(_)
-        | Record::Answer(_)
-        | Record::Event(_)
-        | Record::Loss(_)
-        | Record::Refusal(_)
-        | Record::Directive(_)
-        | Record::Withheld(_) => {
-            unreachable!("fitting keeps the kind of a record")
-        }
-    }
+    let Record::Escalation(escalation) = Record::Escalation(escalation).fit() else {
+        unreachable!("fitting keeps the kind of a record")
+    };
+    escalation
 }
