@@ -241,7 +241,9 @@ impl Shared {
         let mut chunk = Chunk { records: Vec::new(), next_held: end };
         let (mut bytes, mut next) = (0, first);
         while next < end {
-            let Some((seq, payload)) = state.next_record(stream, epoch, next, end)? else { break };
+            let found = state.next_record(stream, epoch, next, end)?;
+            state.check_hole(stream, epoch, next, found.as_ref().map_or(end, |(seq, _)| *seq))?;
+            let Some((seq, payload)) = found else { break };
             if seq != next || (!chunk.records.is_empty() && bytes + payload.len() > bytes_max) {
                 chunk.next_held = seq;
                 break;
@@ -335,6 +337,26 @@ impl State {
     pub(super) fn retry(&self, key: &CallerKey) -> Result<Option<(CallerKey, Kept)>, Failed> {
         let bytes = self.get(&keys::retry(key))?;
         Ok(bytes.as_deref().and_then(Value::open).and_then(|value| RetryRecord::parse(&value)))
+    }
+
+    /// A storage engine may lose what is in the middle of a table without a word: the numbers
+    /// tell. In former epochs there are holes that a loss record tells of.
+    fn check_hole(
+        &self,
+        stream: StreamId,
+        epoch: Epoch,
+        first: u64,
+        end: u64,
+    ) -> Result<(), Failed> {
+        let waits = first >= self.meta.acked(stream, epoch);
+        if first == end || epoch != self.meta.epoch || !waits {
+            return Ok(());
+        }
+        let reaches = |g: &&Generation| g.ends.get(&(stream, epoch)).is_some_and(|e| *e >= first);
+        let holder = self.generations.iter().find(reaches).or(self.generations.last());
+        let number = holder.map_or(0, |g| g.number);
+        let detail = format!("{} {first} to {} are gone", stream.name(), end - 1);
+        Err(Failed::Generation(number, TableError::Damaged(detail)))
     }
 
     /// The first whole record of `first..end`, from whichever generation has it.

@@ -1,6 +1,7 @@
 //! Damaged files: what can be read is delivered under its old epoch, what cannot is a loss.
 
 use super::*;
+use landfall_agent_core::store::{Changes, Table};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,8 +30,11 @@ fn filled(dir: &TempDir) -> Epoch {
     store.status().epoch
 }
 
-/// Flips bytes at these fractions of the file.
-fn damage(dir: &TempDir, at: &[f64]) {
+/// Flips bytes in this many places of the first generation that still matter.
+///
+/// sled writes over old places, and where it does so depends on timing: a flip in one that is
+/// outdated is no damage, and leaves everything readable.
+fn damage(dir: &TempDir, places: usize) {
     // Without its snapshot, sled reads all of the file, and so comes upon the damage.
     let generation = dir.path().join("q/1");
     for entry in fs::read_dir(&generation).unwrap().flatten() {
@@ -38,21 +42,49 @@ fn damage(dir: &TempDir, at: &[f64]) {
             fs::remove_file(entry.path()).unwrap();
         }
     }
-    let path = generation.join("db");
-    let mut bytes = fs::read(&path).unwrap();
-    // Only where there is data: the end of the file is preallocated.
-    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    for at in at {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a fraction")]
-        let at = (used as f64 * at) as usize;
-        bytes[at] ^= 0x5a;
+    let (path, whole, used) = used(dir, 1);
+    let mut bytes = whole.clone();
+    let mut found = 0;
+    for percent in (30..100).step_by(3) {
+        let at = used * percent / 100;
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x5a;
+        fs::write(&path, flipped).unwrap();
+        if !is_whole(dir) {
+            bytes[at] ^= 0x5a;
+            found += 1;
+        }
+        if found == places {
+            fs::write(path, bytes).unwrap();
+            return;
+        }
     }
-    fs::write(path, bytes).unwrap();
+    panic!("{found} places of {used} bytes matter");
+}
+
+/// Opens a damaged store. What sled lost without a word is noticed when it is read, and salvaged
+/// as if it had been found at the opening.
+fn open_damaged(dir: &TempDir) -> (Store, Opened) {
+    let (store, opened) = Store::open(dir.path(), small()).unwrap();
+    if opened.damaged > 0 {
+        return (store, opened);
+    }
+    let old = store.status().epoch;
+    let error = read_all(&store).expect_err("it is damaged");
+    assert!(matches!(error, StoreError::Closed { .. }), "{error}");
+    wait_for("a new epoch", &store, |store| store.status().epoch != old);
+    wait_for("writing", &store, |store| store.status().refusing.is_none());
+    let salvaged = events(&store).iter().find_map(|event| match event {
+        Record::Event(Event::StoreReplaced { salvaged, .. }) => Some(*salvaged),
+        _ => None,
+    });
+    let (salvaged, lost) = (salvaged.expect("it says so"), store.status().lost);
+    (store, Opened { created: false, damaged: 1, salvaged, lost })
 }
 
 /// Opens a damaged store and checks that what is held and what is lost make up the whole.
 fn check_salvage(dir: &TempDir, old: Epoch) -> Opened {
-    let (store, opened) = Store::open(dir.path(), small()).unwrap();
+    let (store, opened) = open_damaged(dir);
     assert_eq!(opened.damaged, 1, "{opened:?}");
     assert_ne!(store.status().epoch, old, "a new epoch");
     let events = events(&store);
@@ -99,7 +131,7 @@ fn check_salvage(dir: &TempDir, old: Epoch) -> Opened {
 fn a_store_with_flipped_bytes_is_salvaged() {
     let dir = tempfile::tempdir().unwrap();
     let old = filled(&dir);
-    damage(&dir, &[0.3, 0.31, 0.5, 0.7]);
+    damage(&dir, 4);
     let opened = check_salvage(&dir, old);
     assert!(opened.salvaged > COUNT * 8 / 10, "{opened:?}");
     assert!(dir.path().join("damaged-1").is_dir(), "kept for a person to look at");
@@ -125,16 +157,36 @@ fn copy_files(from: &Path, to: &Path) {
 }
 
 /// Whether a copy of the store opens as it was, with every record.
-fn is_whole(dir: &TempDir, epoch: Epoch) -> bool {
+fn is_whole(dir: &TempDir) -> bool {
     let dir = copy(dir);
     let (store, opened) = Store::open(dir.path(), small()).unwrap();
-    let of = stream(&store, StreamId::Outcome);
-    let whole = opened == Opened::default();
-    if whole {
-        assert_eq!((of.epoch, of.acked, of.end), (epoch, 100, COUNT));
-        assert_eq!(numbers(&store, of).len() as u64, COUNT - 100);
+    if opened != Opened::default() {
+        return false;
     }
-    whole
+    let of = stream(&store, StreamId::Outcome);
+    assert_eq!((of.acked, of.end), (100, COUNT));
+    match read_all(&store) {
+        Ok(held) => {
+            let all = COUNT - 100 + COUNT / 10;
+            assert_eq!(held, all, "a hole is damage");
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// Records of outcomes and escalations that wait for the hub.
+fn read_all(store: &Store) -> Result<u64, StoreError> {
+    let mut held = 0;
+    for of in store.streams().into_iter().filter(|of| of.stream != StreamId::Event) {
+        let mut next = of.acked;
+        while next < of.end {
+            let chunk = store.read(of.stream, of.epoch, next, of.end, 16 * 1024)?;
+            held += chunk.records.len() as u64;
+            next = chunk.next_held;
+        }
+    }
+    Ok(held)
 }
 
 /// The used bytes of one of its two databases.
@@ -154,7 +206,7 @@ fn whatever_is_cut_off_is_on_record() {
         let dir = copy(&whole);
         let (path, bytes, used) = used(&dir, number);
         fs::write(&path, &bytes[..used * percent / 100]).unwrap();
-        if is_whole(&dir, old) {
+        if is_whole(&dir) {
             // sled writes over old places: what was cut off was outdated.
             assert!(percent >= 90, "{percent} % cannot hold it");
             continue;
@@ -192,13 +244,11 @@ fn damage_in_the_last_segment_costs_what_it_hits() {
         let (path, mut bytes, used) = used(&dir, 2);
         bytes[used - back] ^= 0x10;
         fs::write(&path, bytes).unwrap();
-        let (store, opened) = Store::open(dir.path(), small()).unwrap();
-        if opened.damaged == 0 {
+        if is_whole(&dir) {
             // It hit what was outdated, or a snapshot made up for it.
-            assert_eq!(stream(&store, StreamId::Outcome).end, COUNT, "{back} before the end");
             continue;
         }
-        drop(store);
+        let (_, opened) = open_damaged(&dir);
         assert!(opened.lost <= 20, "{back} before the end: {opened:?}");
         assert!(dir.path().join("damaged-1").is_dir());
     }
@@ -239,9 +289,29 @@ fn damage_to_the_witness_is_harmless() {
         runtime().block_on(store.close());
         drop(store);
         let (path, bytes, used) = used(&dir, 2);
-        fs::write(&path, &bytes[..used * 9 / 10]).unwrap();
+        fs::write(&path, &bytes[..used / 2]).unwrap();
         let (_, opened) = Store::open(dir.path(), small()).unwrap();
         assert_eq!(opened.damaged, 1, "case {at}");
+    }
+}
+
+#[test]
+fn what_the_engine_lost_without_a_word_is_noticed_when_it_is_read() {
+    let whole = tempfile::tempdir().unwrap();
+    let old = filled(&whole);
+    let record = |seq: u64| [&b"r\x00"[..], &old.0.to_be_bytes(), &seq.to_be_bytes()].concat();
+    // In the middle, and at the end.
+    for gone in [500..520, COUNT - 1..COUNT] {
+        let dir = copy(&whole);
+        for number in [1, 2] {
+            let table = table::SledTable::open(&dir.path().join(format!("q/{number}"))).unwrap();
+            let remove = gone.clone().map(record).collect();
+            table.commit(Changes { put: Vec::new(), remove }).unwrap();
+        }
+        assert!(!is_whole(&dir), "{gone:?}");
+        // The bytes are still in the file.
+        let opened = check_salvage(&dir, old);
+        assert_eq!(opened.lost, 0, "{gone:?}: {opened:?}");
     }
 }
 
@@ -249,9 +319,8 @@ fn damage_to_the_witness_is_harmless() {
 fn tickets_and_retry_keys_survive_damage() {
     let dir = tempfile::tempdir().unwrap();
     let old = filled(&dir);
-    damage(&dir, &[0.3, 0.31, 0.5, 0.7]);
-    let (store, opened) = Store::open(dir.path(), small()).unwrap();
-    assert_eq!(opened.damaged, 1, "{opened:?}");
+    damage(&dir, 4);
+    let (store, _) = open_damaged(&dir);
     let tickets = (0..COUNT / 10).map(|seq| Ticket { epoch: old, seq });
     let known: Vec<Ticket> = tickets.filter(|t| store.ticket(*t).unwrap().is_some()).collect();
     assert!(known.len() as u64 >= COUNT / 10 * 8 / 10, "{} tickets", known.len());
