@@ -55,7 +55,7 @@ impl Reporting {
 
     /// What travels of consecutive outcomes from `first`.
     pub(crate) fn apply(&self, epoch: Epoch, first: u64, records: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-        self.policy().apply(epoch, first, records)
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).apply(epoch, first, records)
     }
 
     /// What is asked for, as `task` (or `*` for all others) and `full`, `sampled:0.1` or `sketch`.

@@ -15,7 +15,7 @@ use landfall_wire::record::{Outcome, Record, Verdict};
 use landfall_wire::sketch::{Sketch, TaskSketch, Withheld};
 use std::collections::{BTreeMap, BTreeSet};
 
-const DAY_MS: u64 = 24 * 3_600_000;
+use crate::store::DAY_MS;
 
 /// How much of its outcomes a device reports, by task.
 #[derive(Debug, Clone, PartialEq, Eq)]

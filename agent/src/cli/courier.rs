@@ -21,7 +21,7 @@ use landfall_freight::parcel::{PARCEL_BYTES_MAX, ParcelError, file_name};
 use landfall_wire::id::DeviceId;
 use serde::Serialize;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where everything of Landfall is on a stick.
@@ -257,10 +257,6 @@ fn files(config: &Config, from: &Path) -> Result<u64, String> {
 
 /// Under its name once it is whole and on the stick: sticks are pulled out.
 fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
-    let part = dir.join(format!("{name}.part"));
-    let mut file = File::create(&part)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&part, dir.join(name))?;
+    service::replace(&dir.join(name), content)?;
     File::open(dir)?.sync_all()
 }

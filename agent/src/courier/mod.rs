@@ -14,7 +14,6 @@ use crate::sync::{IdentityError, certificates, enrolled, private_key};
 use landfall_agent_core::session::{Event, Held, Persist, Send, Session, SessionLimits};
 use landfall_freight::parcel::{BoxKey, ParcelError, Party, Sealer, Trust, pack, unpack};
 use landfall_wire::frame::{Batch, Frame, FrameError, Hello, Position};
-use landfall_wire::id::DeviceId;
 use landfall_wire::limits::{BATCH_RECORDS_MAX, GREETING_STREAMS_MAX};
 use landfall_wire::record::StreamId;
 use serde::{Deserialize, Serialize};
@@ -94,7 +93,6 @@ pub struct Imported {
 /// This device, with what it needs to pack and unpack.
 pub struct Courier {
     store: Store,
-    device: DeviceId,
     sealer: Sealer,
     trust: Trust,
     hub: Option<BoxKey>,
@@ -110,13 +108,8 @@ impl Courier {
         let chain = certificates(&identity.join("device.pem"))?;
         let key = private_key(&identity.join("device.key"))?;
         let trust = Trust::new(&certificates(&identity.join("ca.pem"))?)?;
-        let sealer = Sealer::device(device.clone(), chain, &key)?;
-        Ok(Courier { store, device, sealer, trust, hub: courier.and_then(|key| key.parse().ok()) })
-    }
-
-    /// The device.
-    pub fn device(&self) -> &DeviceId {
-        &self.device
+        let sealer = Sealer::device(device, chain, &key)?;
+        Ok(Courier { store, sealer, trust, hub: courier.and_then(|key| key.parse().ok()) })
     }
 
     /// Packs what the hub has not acknowledged; part 0 first, and further ones while there is

@@ -12,7 +12,7 @@ const VERSION: u32 = 1;
 
 /// Why there is no book.
 #[derive(Debug, thiserror::Error)]
-pub enum BookError {
+pub(super) enum BookError {
     /// The file cannot be read or written.
     #[error("cannot {operation} {}: {source}", path.display())]
     Io {
@@ -51,7 +51,7 @@ struct In {
 ///
 /// # Errors
 /// [`BookError`].
-pub fn load(data_dir: &Path) -> Result<Book, BookError> {
+pub(super) fn load(data_dir: &Path) -> Result<Book, BookError> {
     let path = data_dir.join(NAME);
     let text = match std::fs::read(&path) {
         Ok(text) => text,

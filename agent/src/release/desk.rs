@@ -124,11 +124,6 @@ impl Desk {
         let _ended = self.orders.send(order).await;
     }
 
-    /// What hands over orders from elsewhere.
-    pub fn orders(&self) -> mpsc::Sender<ReleaseOrder> {
-        self.orders.clone()
-    }
-
     /// Leaves what is under way, so that it is taken up at the next start.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);

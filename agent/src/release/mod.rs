@@ -23,7 +23,6 @@ mod site;
 mod source;
 mod trial;
 
-pub use book::{BookError, load as load_book};
 pub use desk::{Desk, DeskConfig, DeskStatus, Progress};
 pub use fetch::Gate;
 pub use site::{SiteError, SiteListener};

@@ -134,7 +134,6 @@ impl ServerCertVerifier for AnyDevice {
 
 /// Hands files to others of the site until dropped.
 pub struct SiteListener {
-    address: SocketAddr,
     serving: JoinHandle<()>,
 }
 
@@ -160,12 +159,7 @@ impl SiteListener {
             }
         });
         tracing::info!(%address, "hands files of releases to devices of the site");
-        Ok(SiteListener { address, serving })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+        Ok(SiteListener { serving })
     }
 }
 

@@ -94,7 +94,6 @@ impl Wallet {
 
     fn newest(&self) -> Result<(Identity, Place), IdentityError> {
         let enrolled = Identity::load(&self.enrolled, &self.clock);
-        let device = Identity::device_in(&self.enrolled);
         let renewed = [(Place::Trial, self.trial()), (Place::Current, self.current())];
         let doubted = self.doubted.load(Ordering::Relaxed);
         let mut found: Vec<(Identity, Place)> = renewed
@@ -102,7 +101,7 @@ impl Wallet {
             .filter(|(place, _)| !(doubted && *place == Place::Trial))
             .filter_map(|(place, path)| {
                 let identity = Identity::load_one(&path, &self.enrolled, &self.clock).ok()?;
-                (Some(&identity.device) == device.as_ref()).then_some((identity, place))
+                Some((identity, place))
             })
             .collect();
         let refused = match enrolled {
@@ -173,16 +172,10 @@ impl Wallet {
         }
         content.push_str(&key);
         write_private(&part, &content).map_err(|error| error.to_string())?;
-        let identity = Identity::load_one(&part, &self.enrolled, &self.clock);
-        let usable = identity.map_err(|error| error.to_string()).and_then(|identity| {
-            match Some(&identity.device) == Identity::device_in(&self.enrolled).as_ref() {
-                true => Ok(()),
-                false => Err(format!("it is of {}", identity.device)),
-            }
-        });
-        if let Err(error) = usable {
+        // It says no to a certificate of another device.
+        if let Err(error) = Identity::load_one(&part, &self.enrolled, &self.clock) {
             let _gone = std::fs::remove_file(&part);
-            return Err(error);
+            return Err(error.to_string());
         }
         std::fs::rename(&part, self.trial()).map_err(|error| error.to_string())?;
         // Its key is in the trial now.

@@ -17,6 +17,7 @@
 //!
 //! Not here: databases, clocks, who is told what. A step is a function of what is known.
 
+use crate::quality::share;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -410,7 +411,7 @@ fn trouble(now_ms: u64, rollout: &Rollout, members: &[Member]) -> Option<Halt> {
     }
     let error_max = plan.error_max?;
     let Audits { judged, wrong } = rollout.audits;
-    (least_share(wrong, judged) > error_max).then_some(Halt::Wrong(rollout.audits))
+    (share(wrong, judged).low > error_max).then_some(Halt::Wrong(rollout.audits))
 }
 
 /// Since when enough of the present ring's devices keep the release.
@@ -429,20 +430,6 @@ fn complete_since(rollout: &Rollout, members: &[Member]) -> Option<u64> {
         None => Some(0),
         Some(last) => kept.get(last).copied(),
     }
-}
-
-/// The least that the true share is, with 97.5 %: the lower end of Wilson's interval.
-fn least_share(wrong: u64, judged: u64) -> f64 {
-    /// Of the normal distribution, for 95 % on both sides.
-    const Z: f64 = 1.959_964;
-    if judged == 0 {
-        return 0.0;
-    }
-    #[expect(clippy::cast_precision_loss, reason = "counts of people's answers")]
-    let (n, wrong) = (judged as f64, wrong as f64);
-    let share = wrong / n;
-    let spread = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    ((share + Z * Z / (2.0 * n) - spread) / (1.0 + Z * Z / n)).max(0.0)
 }
 
 #[cfg(test)]

@@ -200,8 +200,8 @@ pub(super) struct RunArgs {
     /// certificate. Repeatable.
     #[arg(long, value_name = "HOST")]
     pub(super) name: Vec<String>,
-    /// TOML file with `listen`, `web`, `files_listen`, `names`, `database` `[broker]` and
-    /// `[desk]`.
+    /// TOML file with `listen`, `web`, `web_certificate`, `web_key`, `files_listen`, `names`,
+    /// `database`, `outcomes_days`, `[broker]` and `[desk]`.
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }

@@ -4,7 +4,7 @@ use super::desk::day;
 use super::sql::{self, Connection, params};
 use super::views::time;
 use super::{number, unsigned};
-use landfall_hub_core::quality::{CONFIDENCE_BINS, Share, confidence_bin, drift, share};
+use landfall_hub_core::quality::{Share, confidence_bin, drift, share};
 use landfall_wire::id::DeviceId;
 use landfall_wire::record::{Decision, Mechanism, Outcome, Verdict};
 use serde::{Deserialize, Serialize};
@@ -313,9 +313,6 @@ fn drift_of(connection: &Connection, of: &Of<'_>, sql: &str) -> sql::Result<Opti
     };
     Ok(drift(&of_bins(&reference), &of_bins(&now)))
 }
-
-/// Bins that a chart of the confidence has.
-pub const BINS: usize = CONFIDENCE_BINS;
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,9 @@
 //! Requests to models and ticket systems: one at a time, off the runtime's threads.
 
 use super::config::{Model, Reach, Secret, Webhook};
+use crate::identity::hex;
 use landfall_hub_core::desk::prompt::{self, Asked, Reply};
 use landfall_hub_core::desk::route::Came;
-use std::fmt::Write;
 use std::io::Read;
 use std::sync::Arc;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
@@ -103,12 +103,7 @@ pub(super) fn post(
 pub(super) fn sign(secret: &Secret, secs: u64, body: &str) -> String {
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.expose().as_bytes());
     let tag = ring::hmac::sign(&key, format!("{secs}.{body}").as_bytes());
-    let mut text = format!("t={secs},v1=");
-    for byte in tag.as_ref() {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("t={secs},v1={}", hex(tag.as_ref()))
 }
 
 type Request = ureq::RequestBuilder<ureq::typestate::WithBody>;

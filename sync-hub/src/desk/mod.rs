@@ -50,9 +50,6 @@ const HOLD_MORE_MS: u64 = 30_000;
 /// Requests under way to one ticket system: it only takes them in.
 const WEBHOOK_PARALLEL: usize = 2;
 
-/// Bytes of the name of a hub process, in hex.
-const HOLDER_BYTES: usize = 8;
-
 /// Past cases that are told to a model.
 const PAST_TOLD_MAX: usize = 3;
 
@@ -122,13 +119,11 @@ impl Desk {
             let client = Client { agent: call::agent(&webhook.reach)?, room, how };
             clients.insert(Place::Webhook(name.clone()).name(), client);
         }
-        let mut random = [0; HOLDER_BYTES];
-        getrandom::fill(&mut random).map_err(|error| format!("no randomness: {error}"))?;
         let worker = Worker {
             database: exchange.database.clone(),
             plan: Arc::new(config.plan.clone()),
             config,
-            holder: random.iter().fold("hub:".to_owned(), |text, byte| format!("{text}{byte:02x}")),
+            holder: format!("hub:{}", exchange.hub),
             clients,
             wake: Arc::clone(&exchange.wake),
             look,

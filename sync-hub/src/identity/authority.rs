@@ -638,7 +638,7 @@ fn from_hex(digits: &str) -> Vec<u8> {
     (0..digits.len()).step_by(2).filter_map(byte).collect()
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

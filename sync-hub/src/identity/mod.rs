@@ -19,7 +19,7 @@ mod files;
 pub(crate) mod renewals;
 pub(crate) mod tokens;
 
-use authority::hex;
+pub(crate) use authority::hex;
 pub use authority::{
     Authority, HUB_USER, HUBS_MAX, Peer, Pem, Rotation, ServerIdentity, hub_user, peer,
 };

@@ -104,7 +104,7 @@ pub(super) fn needs(method: &Method, path: &str) -> Role {
     if method == Method::GET || method == Method::HEAD || under(&["/account", "/logout"]) {
         return Role::Viewer;
     }
-    if under(&["/models", "/releases", "/rollouts", "/rules"]) {
+    if under(&["/releases", "/rollouts"]) {
         return Role::Releaser;
     }
     Role::Operator

@@ -4,7 +4,7 @@ use super::App;
 use super::error::Refused;
 use super::form;
 use super::html::{Esc, HtmlPage};
-use super::pages::{Sorry, time};
+use super::pages::{Sorry, put, time};
 use super::session::{actor, csrf_field};
 use crate::database::accounts::Note;
 use crate::database::sql;
@@ -20,13 +20,6 @@ use landfall_hub_core::account::Role;
 use landfall_hub_core::rollout::Phase;
 use serde_json::{Value, json};
 use std::fmt::Write;
-
-/// Adds to a page. Writing to a string cannot fail.
-macro_rules! put {
-    ($html:expr, $($format:tt)*) => {{
-        let _ = write!($html, $($format)*);
-    }};
-}
 
 /// What a person can do to a rollout.
 const VERBS: [(&str, Phase, &str); 3] = [

@@ -7,10 +7,10 @@ use super::App;
 use super::error::Refused;
 use crate::database::accounts::{self, Digest, SEEN_EVERY_MS, Touch, Who};
 use crate::hub::now_ms;
+use crate::identity::hex;
 use crate::password::Passwords;
 use landfall_hub_core::account::{Role, Throttle};
 use sha2::{Digest as _, Sha256};
-use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The cookie of a session.
@@ -189,15 +189,6 @@ pub(crate) fn digest(secret: &str) -> Digest {
 /// The token of a session's forms: known to who knows the session.
 fn csrf_of(secret: &str) -> String {
     hex(&digest(&format!("form:{secret}")))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// The value of a `Set-Cookie`. `Lax`, so that a link from a ticket finds its reader signed in;

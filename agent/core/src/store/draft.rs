@@ -142,10 +142,7 @@ impl Draft {
         self.wrote(StreamId::Outcome, epoch, outcome_seq);
         if let Some(ticket) = ticket {
             self.wrote(StreamId::Escalation, epoch, ticket.seq);
-            let deadline_ms = self.meta.running_ms.saturating_add(u64::from(ttl_secs) * 1000);
-            let record = TicketRecord { stage: Stage::Open, deadline_ms, answer: None };
-            self.open_ticket(ticket, record);
-            self.opened += 1;
+            self.ask(ticket, ttl_secs);
         }
         let due = self.meta.chain.as_mut().and_then(|chain| chain.due(epoch));
         begins.into_iter().chain(due).try_for_each(|mark| self.mark(mark))?;
@@ -154,16 +151,10 @@ impl Draft {
 
     /// An event or loss, for the hub.
     pub(super) fn event(&mut self, record: Record) -> Result<(), StoreError> {
-        let (stream, epoch) = (StreamId::Event, self.meta.epoch);
-        let seq = self.meta.stream(stream, epoch).map_or(0, |s| s.end);
-        let value = seal_record(&record.fit(), stream, epoch, seq)?;
-        self.meta.take_seq(stream);
-        self.changes.put.push((keys::record(stream, epoch, seq), value));
-        self.wrote(stream, epoch, seq);
-        Ok(())
+        self.append(StreamId::Event, &encode(&record.fit())?).map(drop)
     }
 
-    /// A record of another store's life, as it was encoded; returns its number.
+    /// Any record but an outcome, encoded; returns its number.
     pub(super) fn append(&mut self, stream: StreamId, payload: &[u8]) -> Result<u64, StoreError> {
         let epoch = self.meta.epoch;
         let seq = self.meta.stream(stream, epoch).map_or(0, |s| s.end);
@@ -175,7 +166,7 @@ impl Draft {
         Ok(seq)
     }
 
-    /// The same of an outcome, which takes its place in the hash chain.
+    /// An outcome that is sent once more, which takes its place in the hash chain.
     pub(super) fn append_outcome(&mut self, payload: &[u8]) -> Result<u64, StoreError> {
         let (stream, epoch, running_ms) =
             (StreamId::Outcome, self.meta.epoch, self.meta.running_ms);
@@ -191,8 +182,8 @@ impl Draft {
         Ok(seq)
     }
 
-    /// A question waits for an answer under a new name.
-    pub(super) fn ask_again(&mut self, ticket: Ticket, ttl_secs: u32) {
+    /// A question waits for an answer.
+    pub(super) fn ask(&mut self, ticket: Ticket, ttl_secs: u32) {
         let deadline_ms = self.meta.running_ms.saturating_add(u64::from(ttl_secs) * 1000);
         self.open_ticket(ticket, TicketRecord { stage: Stage::Open, deadline_ms, answer: None });
         self.opened += 1;

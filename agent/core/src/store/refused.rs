@@ -124,16 +124,19 @@ impl Draft {
         refusal: Refusal,
     ) -> Result<(), Failed> {
         let id = RefusedId::of(&refusal);
-        if !StreamId::UP.contains(&id.stream) || self.refused_now(state).contains_key(&id) {
+        if !StreamId::UP.contains(&id.stream) || self.is_refused(state, id) {
             return Ok(());
         }
         if id.stream == StreamId::Escalation {
             self.no_answer(state, Ticket { epoch: id.epoch, seq: id.seq })?;
         }
-        let kept = self.refused_now(state);
-        let oldest = kept.iter().min_by_key(|(_, one)| (one.epoch == at.epoch, one.next));
-        if let Some((oldest, _)) = oldest.filter(|_| kept.len() >= REFUSED_MAX) {
-            self.forget_refused(*oldest);
+        // At most as many; the rest of the look is for when there may be too many.
+        if state.refused.len() + self.refused.len() >= REFUSED_MAX {
+            let kept = self.refused_now(state);
+            let oldest = kept.iter().min_by_key(|(_, one)| (one.epoch == at.epoch, one.next));
+            if let Some((oldest, _)) = oldest.filter(|_| kept.len() >= REFUSED_MAX) {
+                self.forget_refused(*oldest);
+            }
         }
         // As it lies there; it may be gone, if the hub was slow to say so.
         let held = state.get(&keys::record(id.stream, id.epoch, id.seq))?;
@@ -145,6 +148,11 @@ impl Draft {
         self.changes.put.extend(held.map(|held| (keys::refused_record(id), held)));
         self.refused.insert(id, Some(at));
         Ok(())
+    }
+
+    fn is_refused(&self, state: &State, id: RefusedId) -> bool {
+        let here = self.refused.get(&id).map(Option::is_some);
+        here.unwrap_or_else(|| state.refused.contains_key(&id))
     }
 
     fn refused_now(&self, state: &State) -> RefusedAt {
@@ -167,7 +175,7 @@ impl Draft {
 
     /// Appends a refused record to its stream once more, under a new number.
     pub(super) fn resend(&mut self, state: &State, id: RefusedId) -> Result<Resent, Failed> {
-        if !self.refused_now(state).contains_key(&id) {
+        if !self.is_refused(state, id) {
             return Err(StoreError::NotRefused.into());
         }
         let record = state.refused_record(id)?;
@@ -180,7 +188,7 @@ impl Draft {
                 let seq = self.append(id.stream, &record)?;
                 if let Ok(Record::Escalation(escalation)) = Record::decode(&record) {
                     ticket = Some(Ticket { epoch, seq });
-                    self.ask_again(Ticket { epoch, seq }, escalation.ttl_secs);
+                    self.ask(Ticket { epoch, seq }, escalation.ttl_secs);
                 }
                 seq
             }

@@ -24,7 +24,7 @@ mod party;
 
 pub use party::{BoxKey, Party, Sealer, Trust};
 
-use landfall_wire::id::{DeviceId, Digest};
+use landfall_wire::id::DeviceId;
 use party::{HubOrDevice, seal_body};
 use serde::{Deserialize, Serialize};
 
@@ -230,9 +230,4 @@ fn whole<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 /// Names a parcel's file, so that the same content has the same name.
 pub fn file_name(device: &DeviceId, part: usize) -> String {
     format!("{device}-{part}.parcel")
-}
-
-/// A short name of a key, for people.
-pub fn key_name(key: &BoxKey) -> String {
-    Digest::of(&key.0).short().to_string()
 }

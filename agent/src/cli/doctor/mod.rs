@@ -12,7 +12,6 @@ mod identity;
 mod parts;
 
 use super::args::StatusArgs;
-use super::client::Client;
 use super::failure::{Failure, USAGE};
 use super::output::{self, Paint};
 use super::{Done, desk, shown_time};
@@ -128,7 +127,7 @@ pub(super) fn examine(path: &Path) -> Report {
         Err(error) => {
             let remedy = "correct it; `landfall-agent check-config` checks again";
             let check = Check::failed("configuration", error.to_string(), remedy);
-            return Report::of(None, None, wall_now(), vec![check], false);
+            return Report::of(None, None, crate::stamp::wall_ms(), vec![check], false);
         }
     };
     let clock = Clock::open(&config.data_dir);
@@ -143,10 +142,6 @@ pub(super) fn examine(path: &Path) -> Report {
     parts::checks(&config, status, &mut checks);
     let device = identity.map(|identity| identity.device.to_string());
     Report::of(status, device, clock.now_ms(), checks, true)
-}
-
-fn wall_now() -> u64 {
-    crate::stamp::wall_ms()
 }
 
 fn configuration(config: &Config) -> Check {
@@ -170,7 +165,7 @@ fn agent(config: &Config) -> (Option<StatusBody>, Check) {
         let says = "does not run, or its HTTP is off: looked at what is on the disk";
         return (None, Check::warning("agent", says, start));
     };
-    match client_status(&client) {
+    match client.status() {
         Ok(status) => {
             let up = std::time::Duration::from_secs(status.uptime_secs);
             let (version, pid) = (&status.version, status.pid);
@@ -186,10 +181,6 @@ fn agent(config: &Config) -> (Option<StatusBody>, Check) {
         }
         Err(failure) => (None, Check::failed("agent", failure.message, start)),
     }
-}
-
-fn client_status(client: &Client) -> Result<StatusBody, Failure> {
-    client.status()
 }
 
 impl Report {

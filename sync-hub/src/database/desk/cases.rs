@@ -5,7 +5,7 @@ use super::{
 };
 use crate::database::ledger::SqlLedger;
 use crate::database::sql::{self, Connection, params};
-use crate::database::{Command, lock, number, queries, unsigned};
+use crate::database::{Command, number, queries, unsigned};
 use landfall_hub_core::desk::Draft;
 use landfall_hub_core::desk::route::{Came, Case, Place, Plan, Stage, Subject};
 use landfall_hub_core::ledger::{self, Refused};
@@ -58,7 +58,10 @@ impl Command for LookAround {
             params![number(self.now_ms)],
             |row| row.get(0),
         )?;
-        let more = fresh == NEW_MAX as usize || over == DUE_MAX as usize;
+        // What waits for a model that is busy stays due, and a finished request wakes the desk: only
+        // what this look moved itself says that there is more for the next.
+        let moved = over > ask.len();
+        let more = fresh == NEW_MAX as usize || (over == DUE_MAX as usize && moved);
         Ok(Todo { ask, send, next_ms: next_ms.map(unsigned), more })
     }
 }
@@ -330,9 +333,4 @@ impl Command for PassOn {
         }
         Ok(())
     }
-}
-
-/// Keeps other transactions of this device away; for commands that learn late which it is.
-pub(super) fn lock_device(tx: &Connection, device: i64) -> sql::Result<()> {
-    lock(tx, device)
 }

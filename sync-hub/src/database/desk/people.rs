@@ -3,13 +3,12 @@
 //! An answer is a word ([`landfall_hub_core::desk::votes`]): as soon as enough people say the
 //! same, it is sent, after a moment in which it can be taken back.
 
-use super::cases::lock_device;
 use super::{Which, close, draft, find, hold, release, votes};
 use crate::database::accounts::trail;
 use crate::database::commands::GiveAnswerError;
 use crate::database::ledger::SqlLedger;
 use crate::database::sql::{self, Connection, params};
-use crate::database::{Command, number, unsigned};
+use crate::database::{Command, lock, number};
 use landfall_hub_core::desk::votes::{Standing, standing};
 use landfall_hub_core::desk::{BY_BYTES_MAX, Checked, Draft, Question, check};
 use landfall_hub_core::ledger::{self, Ledger, Refused};
@@ -161,7 +160,7 @@ impl Command for Say {
         let not_found =
             || GiveAnswerError::NotFound { device: self.device.clone(), ticket: self.ticket };
         let Some(which) = find(tx, &self.device, self.ticket)? else { return Ok(Err(not_found())) };
-        lock_device(tx, which.device)?;
+        lock(tx, which.device)?;
         let asked = SqlLedger::new(tx, which.device, self.now_ms).asked(self.ticket)?;
         let Some(asked) = asked else { return Ok(Err(not_found())) };
         let question = Question {
@@ -244,7 +243,7 @@ impl Command for TakeBack {
 
     fn apply(&self, tx: &Connection) -> sql::Result<bool> {
         let Some(which) = find(tx, &self.device, self.ticket)? else { return Ok(false) };
-        lock_device(tx, which.device)?;
+        lock(tx, which.device)?;
         let sql = "SELECT 1 FROM desk_case JOIN escalation ON escalation.id = desk_case.escalation
                    WHERE desk_case.escalation = ?1 AND escalation.state = 'open'";
         let escalation = which.escalation;
@@ -400,11 +399,4 @@ impl Command for Sweep {
         gone.iter().try_for_each(|escalation| close(tx, *escalation))?;
         Ok(gone.len())
     }
-}
-
-/// When a word of a person is sent, for the page: `None` if it is not.
-pub fn sends_at(connection: &Connection, escalation: i64) -> sql::Result<Option<u64>> {
-    let sql = "SELECT send_ms FROM desk_case WHERE escalation = ?1";
-    let send: Option<Option<i64>> = connection.maybe(sql, params![escalation], |row| row.get(0))?;
-    Ok(send.flatten().map(unsigned))
 }

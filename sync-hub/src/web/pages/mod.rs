@@ -61,7 +61,7 @@ macro_rules! put {
         let _ = write!($html, $($format)*);
     }};
 }
-use put;
+pub(super) use put;
 
 /// A time, short enough for a table: seconds are exact in the `title`.
 pub(super) fn time(text: &str) -> String {
