@@ -5,9 +5,13 @@
 //! * [`chain`]: what proves a log of outcomes complete and unaltered.
 //! * [`coding`]: records in as few bytes as possible.
 //! * [`directive`]: what the hub wants of a device.
-//! * [`record`]: the things worth keeping (outcome, escalation, answer, event, loss).
+//! * [`enroll`], [`token`]: how a device gets its first certificate.
+//! * [`link`]: what a device tells of its link.
+//! * [`record`]: the things worth keeping: decisions, questions, answers, events, losses, refusals,
+//!   directives, and what stands for an outcome that stays on the device.
 //! * [`frame`]: how records are packed into one MQTT payload, with version, checksum and limits.
 //! * [`release`]: what a device is to run, and what became of it.
+//! * [`sketch`]: outcomes of a day in a few hundred bytes.
 //! * [`stream`]: who sends what again, and what a receiver may apply.
 //! * [`topic`]: the two topics of a device.
 //! * [`id`]: names and numbers, checked once when they are parsed.
