@@ -36,12 +36,17 @@ pub(crate) struct Seen {
     /// Its device was damaged or put back since: it may be forgotten, or stand where it stood.
     pub(crate) shaken: bool,
     pub(crate) over: bool,
+    /// The device was told of its delivery, and may have no more of it, although it said that it
+    /// could not write that down.
+    pub(crate) delivering: bool,
 }
 
 /// What befell a device that explains losses.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Fate {
     pub(crate) damaged: bool,
+    /// A commit failed on damage: half of what nobody was told of is there to be read.
+    pub(crate) torn: bool,
     pub(crate) restored: bool,
     pub(crate) shed: bool,
     /// Its store was at its limit, where making room takes the memory of retries too.

@@ -111,7 +111,14 @@ impl World {
                 let other = book.numbers.insert((epoch, outcome_seq), number);
                 if let Some(ticket) = ticket {
                     let (state, answer) = (TicketState::Queued, None);
-                    let seen = Seen { request: number, state, answer, shaken: false, over: false };
+                    let seen = Seen {
+                        request: number,
+                        state,
+                        answer,
+                        shaken: false,
+                        over: false,
+                        delivering: false,
+                    };
                     book.tickets.insert(ticket, seen);
                 }
                 self.note(|_| {
@@ -180,6 +187,9 @@ impl World {
             self.broken(Invariant::AnswerFitsQuestion, detail);
         }
         if state == TicketState::Answered {
+            if let Some(seen) = self.books[device].tickets.get_mut(&ticket) {
+                seen.delivering = true;
+            }
             self.ask(device, |life, disk| Op::Delivered {
                 ticket,
                 reply: life.inbox(disk, move |result| Heard::Delivered { ticket, result }),
@@ -193,7 +203,8 @@ impl World {
         let shaken = book.fate.damaged || book.fate.restored || book.fate.full;
         let Some(seen) = book.tickets.get_mut(&ticket) else { return };
         // A ticket that is over is kept no longer than its generation.
-        let was_over = seen.over;
+        let ended = matches!(seen.state, TicketState::Delivered | TicketState::Expired);
+        let was_over = seen.over || seen.delivering || ended;
         seen.over = true;
         if !was_over && !shaken {
             let detail = format!("d{device} has forgotten {ticket}, which was {:?}", seen.state);

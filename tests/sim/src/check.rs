@@ -80,7 +80,7 @@ impl World {
                 rows.outcomes.get(&(epoch, seq)) == Some(number) || is_kept(StreamId::Outcome, seq);
             // A hub that was put back to an old copy may hear no more of a former epoch, of which
             // it had everything.
-            let former = book.fate.restored || book.fate.damaged;
+            let former = book.fate.restored || book.fate.damaged || book.fate.torn;
             // The loss record of what was dropped may be among what was damaged.
             let both = book.fate.restored && book.fate.damaged;
             let former = former && (self.hub.restored || book.fate.full || both);
@@ -159,7 +159,7 @@ impl World {
     /// or put back, or a hub that was, may have forgotten.
     fn settle_refused(&mut self, device: usize) {
         let (fate, rows) = (self.books[device].fate, &self.hub.rows[device]);
-        if fate.damaged || fate.restored || self.hub.restored {
+        if fate.damaged || fate.torn || fate.restored || self.hub.restored {
             return;
         }
         let known = self.refused(device);

@@ -20,7 +20,7 @@ use landfall_wire::backoff::Backoff;
 use landfall_wire::frame::{Batch, Frame, Position};
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::limits::RECORD_BYTES_MAX;
-use landfall_wire::record::StreamId;
+use landfall_wire::record::{Event as DeviceEvent, Record, StreamId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -168,7 +168,12 @@ impl World {
     fn end_life(&mut self, device: usize, how: &str) {
         self.note(|_| format!("d{device} {how}"));
         let unit = &mut self.devices[device];
-        unit.disk.lock().cut_power();
+        let mut disk = unit.disk.lock();
+        disk.cut_power();
+        // What nobody was told is known only as long as the process lives: a commit that failed in
+        // part is to the next one what a power cut makes of a write.
+        self.books[device].fate.damaged |= disk.is_damaged();
+        drop(disk);
         let Some(life) = unit.life.take() else { return };
         if let Some(conn) = life.conn {
             self.device_end(conn.link, true);
@@ -333,7 +338,8 @@ impl World {
         self.books[device].fate.full |= status.bytes + RESERVE_BYTES >= status.bytes_max;
         // One commit is measured before it is made; making room copies what must stay first.
         let slack = 3 * unit.disk.lock().commit_bytes_max + status.bytes_max / 4;
-        let salvaged = self.books[device].fate.damaged;
+        let fate = self.books[device].fate;
+        let salvaged = fate.damaged || fate.torn;
         if status.bytes > status.bytes_max + slack && !salvaged {
             let detail = format!("d{device} has {} of {} bytes", status.bytes, status.bytes_max);
             self.broken(Invariant::DiskWithinLimit, detail);
@@ -650,7 +656,10 @@ impl World {
                 self.broken(Invariant::DurableBeforeSend, detail);
             }
         }
-        let records = chunk.records;
+        let mut records = chunk.records;
+        if self.plant == Some(Plant::LossForgotten) {
+            records.iter_mut().for_each(forget_loss);
+        }
         self.carry(link, Way::Up, &Frame::Batch(Batch { stream, epoch, floor, first, records }));
         let life = self.devices[device].life.as_mut()?;
         life.shared.sent(Position { stream, epoch, next: end });
@@ -695,5 +704,13 @@ impl World {
             let detail = format!("d{device} acknowledges answers to {mark:?}, it has {has:?}");
             self.broken(Invariant::CommittedBeforeAck, detail);
         }
+    }
+}
+
+/// Another event takes the place of a loss.
+fn forget_loss(record: &mut Vec<u8>) {
+    if let Ok(Record::Loss(_)) = Record::decode(record) {
+        let event = DeviceEvent::Trouble { at_ms: 0, detail: "nothing".to_owned() };
+        *record = Record::Event(event).encode().expect("it is small");
     }
 }

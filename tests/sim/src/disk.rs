@@ -18,14 +18,11 @@ const BALLAST_COMMITS: u32 = 40;
 /// Commits that a damaged end of a file takes with it, at most.
 const TAIL_MAX: usize = 12;
 
+/// Records that are lost with a page, at most.
+const PAGE_MAX: u64 = 6;
+
 /// One in so many witnesses is written back before the next: a page may wait long.
 const WRITTEN_BACK: u64 = 8;
-
-/// Bytes of a stored value before its payload.
-const HEADER_BYTES: usize = 29;
-
-/// Postcard's number of a loss among the kinds of record.
-const LOSS: u8 = 4;
 
 /// The key of the store's positions.
 const META: &[u8] = b"m";
@@ -105,8 +102,6 @@ pub(crate) struct DiskHabits {
     pub(crate) scale: u64,
     /// Commits return before they are durable.
     pub(crate) skips_sync: bool,
-    /// Losses are not written down.
-    pub(crate) forgets_losses: bool,
     /// Every epoch is the same.
     pub(crate) one_epoch: bool,
     /// A new generation takes the place of the oldest, finished or not.
@@ -209,6 +204,10 @@ impl DiskState {
         self.fuse = None;
     }
 
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.files.values().any(|file| file.damaged.is_some())
+    }
+
     /// The power comes back.
     pub(crate) fn boot(&mut self) {
         self.files.values_mut().for_each(File::lose_unsynced);
@@ -248,6 +247,28 @@ impl DiskState {
         let newest = self.files.values_mut().next_back().expect("it was there");
         newest.lose_tail(commits, readable);
         true
+    }
+
+    /// Takes records that follow each other out of a file, as if they had never been written:
+    /// nothing but their numbers tells.
+    pub(crate) fn lose_page(&mut self) -> bool {
+        let numbers: Vec<u64> = self.files.keys().copied().collect();
+        let Some(number) = self.rng.pick(&numbers).copied() else { return false };
+        let readable = self.rng.permille(500);
+        let (count, at) = (self.rng.between(1, PAGE_MAX), self.rng.next());
+        let file = self.files.get_mut(&number).expect("it was there");
+        if file.damaged.is_some() {
+            return false;
+        }
+        let is_record = |key: &&Vec<u8>| key.starts_with(b"r");
+        let held = file.values.keys().filter(is_record).count() as u64;
+        let at = usize::try_from(at % held.max(1)).unwrap_or(0);
+        let page: Vec<Vec<u8>> = file.values.keys().filter(is_record).skip(at).cloned().collect();
+        let page = page.into_iter().take(usize::try_from(count).unwrap_or(1));
+        let lost: Vec<Vec<u8>> = page.filter_map(|key| file.values.remove(&key)).collect();
+        let any = !lost.is_empty();
+        file.stale.extend(lost.into_iter().filter(|_| readable));
+        any
     }
 
     /// Damages values of one file; whoever reads it next finds out.
@@ -303,14 +324,9 @@ impl DiskState {
         })
     }
 
-    fn commit(&mut self, number: u64, mut changes: Changes) -> Result<(), TableError> {
+    fn commit(&mut self, number: u64, changes: Changes) -> Result<(), TableError> {
         if self.crashed {
             return Err(no_power());
-        }
-        if self.habits.forgets_losses {
-            changes.put.retain(|(key, value)| {
-                !(key.starts_with(b"r\x02") && value.get(HEADER_BYTES) == Some(&LOSS))
-            });
         }
         let size: usize = changes.put.iter().map(|(key, value)| key.len() + value.len()).sum();
         self.commit_bytes_max = self.commit_bytes_max.max(size as u64 * self.habits.scale);
@@ -323,6 +339,11 @@ impl DiskState {
         }
         if self.failing > 0 {
             self.failing -= 1;
+            if self.rng.permille(250) {
+                self.happened.push(Fault::DamagedCommit);
+                self.interrupted(number, changes, false, true);
+                return Err(TableError::Damaged("its end is torn".to_owned()));
+            }
             self.happened.push(Fault::WriteError);
             let there = self.rng.permille(500);
             self.interrupted(number, changes, there, false);

@@ -55,6 +55,13 @@ impl World {
                     self.books[device].shake();
                 }
             }
+            Fault::PageLost => {
+                if self.devices[device].disk.lock().lose_page() {
+                    self.happened(fault);
+                    self.books[device].fate.damaged = true;
+                    self.books[device].shake();
+                }
+            }
             Fault::TailLost => self.lose_tail(device),
             Fault::ImageRestored => self.put_back(device),
             Fault::DeviceClock => {
@@ -87,6 +94,7 @@ impl World {
             | Fault::FrameOvertaken
             | Fault::FrameLate
             | Fault::NoLink
+            | Fault::DamagedCommit
             | Fault::CallerRetry
             | Fault::StoreFull
             | Fault::Shed

@@ -16,7 +16,7 @@ const REQUESTS_MAX: u64 = 150;
 pub(crate) const RETRY_WINDOW: u64 = 30;
 
 /// What goes wrong by itself, from time to time; the others follow from these or from traffic.
-const MISCHIEF: [Fault; 18] = [
+const MISCHIEF: [Fault; 19] = [
     Fault::LinkCut,
     Fault::HalfOpen,
     Fault::SubscriptionForgotten,
@@ -29,6 +29,7 @@ const MISCHIEF: [Fault; 18] = [
     Fault::WriteError,
     Fault::BitRot,
     Fault::TailLost,
+    Fault::PageLost,
     Fault::ImageRestored,
     Fault::DeviceClock,
     Fault::HubClock,

@@ -22,7 +22,7 @@ pub enum Plant {
     MarkNotContiguous,
     /// The hub forgets to write a gap down.
     GapForgotten,
-    /// The device does not write down what it drops, and tells the hub no floor.
+    /// The device does not tell the hub what it dropped.
     LossForgotten,
     /// The device gives space back before the hub has what was there.
     RemovedTooEarly,

@@ -138,7 +138,6 @@ impl World {
         let habits = DiskHabits {
             scale: plan.scale,
             skips_sync: matches!(plant, Some(Plant::SyncSkipped | Plant::SendsBeforeDurable)),
-            forgets_losses: plant == Some(Plant::LossForgotten),
             one_epoch: plant == Some(Plant::EpochReused),
             removes_early: plant == Some(Plant::RemovedTooEarly),
             ignores_witness: plant == Some(Plant::WitnessIgnored),
@@ -274,8 +273,9 @@ impl World {
                 fate.shed |= fault == Fault::Shed;
                 // Room was made, perhaps of what the hub had.
                 fate.full |= fault == Fault::Shed || (drops && fault == Fault::GenerationRemoved);
-                if matches!(fault, Fault::TornWrite | Fault::BitRot) {
-                    fate.damaged = true;
+                if matches!(fault, Fault::TornWrite | Fault::DamagedCommit) {
+                    fate.damaged |= fault == Fault::TornWrite;
+                    fate.torn = true;
                     self.books[device].shake();
                     return self.gather_faults();
                 }

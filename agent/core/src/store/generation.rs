@@ -4,6 +4,8 @@
 use super::keys;
 use super::medium::{Changes, Medium, Table, TableError};
 use super::meta::Meta;
+use super::state::Failed;
+use super::value::Value;
 use super::witness::Seal;
 use landfall_wire::id::Epoch;
 use landfall_wire::record::StreamId;
@@ -44,6 +46,12 @@ impl Generation {
             seal: seal.as_deref().and_then(Seal::parse),
             bytes,
         })
+    }
+
+    /// Where the store stood when it failed, if this one is to take what is salvaged.
+    pub(super) fn told(&self) -> Result<Option<Meta>, Failed> {
+        let bytes = self.table.get(keys::TOLD).map_err(|e| Failed::Generation(self.number, e))?;
+        Ok(bytes.as_deref().and_then(Value::open).and_then(|value| Meta::parse(&value)))
     }
 
     /// These positions are in it.

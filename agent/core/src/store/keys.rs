@@ -3,6 +3,7 @@
 //! ```text
 //! m                               meta: epoch, positions, running time
 //! p                               how the generation before this one ended
+//! s                               where the store stood when it failed, until it is salvaged
 //! r stream(1) epoch(8) seq(8)     a record
 //! t epoch(8) seq(8)               a ticket
 //! x deadline(8) epoch(8) seq(8)   tickets by the end of their time to live; no value
@@ -20,6 +21,7 @@ use landfall_wire::record::StreamId;
 
 pub(super) const META: &[u8] = b"m";
 pub(super) const SEAL: &[u8] = b"p";
+pub(super) const TOLD: &[u8] = b"s";
 
 fn key(prefix: &[u8], numbers: &[u64]) -> Vec<u8> {
     let mut bytes = prefix.to_vec();

@@ -53,9 +53,9 @@ pub(super) fn load(
         suspects.insert(number, detail);
         told
     });
-    let evidence = Evidence::gather(medium, told);
+    let mut evidence = Evidence::gather(medium, told);
     loop {
-        match try_load(medium, &suspects, &evidence) {
+        match try_load(medium, &suspects, &mut evidence) {
             Err(Failed::Generation(number, TableError::Damaged(detail)))
                 if !suspects.contains_key(&number) =>
             {
@@ -75,10 +75,11 @@ pub(super) fn load(
 fn try_load(
     medium: &mut dyn Medium,
     suspects: &BTreeMap<u64, String>,
-    evidence: &Evidence,
+    evidence: &mut Evidence,
 ) -> Result<(State, Opened), Failed> {
     let numbers = medium.list()?;
-    let witness = evidence.witness.as_ref();
+    let witness = evidence.witness.clone();
+    let witness = witness.as_ref();
     let known = |number| numbers.contains(&number);
     let gone = witness.filter(|witness| !known(witness.number));
     let mut opened = Opened { created: numbers.is_empty(), ..Opened::default() };
@@ -99,6 +100,10 @@ fn try_load(
         }
         match one {
             Ok((generation, Some(found))) => {
+                // Left by a process that ended while it salvaged.
+                if let Some(told) = generation.told()? {
+                    evidence.told.get_or_insert(told);
+                }
                 if meta.as_ref().is_none_or(|best| found.counter > best.counter) {
                     meta = Some(found);
                 }
@@ -140,7 +145,7 @@ fn try_load(
     if !damaged.is_empty() {
         replace(medium, &mut state, &damaged, evidence, &mut opened)?;
     } else if state.generations.is_empty() {
-        begin(medium, 1, &mut state)?;
+        begin(medium, 1, &mut state, None)?;
     }
     find_ends(&mut state)?;
     state.meta.bind(medium);
@@ -171,8 +176,14 @@ fn find_ends(state: &mut State) -> Result<(), Failed> {
 }
 
 /// Adds a generation and writes the store's meta to it.
-fn begin(medium: &mut dyn Medium, number: u64, state: &mut State) -> Result<(), StoreError> {
-    let (generation, meta) = create(medium, number, &state.meta, state.generations.last())?;
+fn begin(
+    medium: &mut dyn Medium,
+    number: u64,
+    state: &mut State,
+    told: Option<&Meta>,
+) -> Result<(), StoreError> {
+    let before = state.generations.last();
+    let (generation, meta) = create(medium, number, &state.meta, before, told)?;
     state.meta = meta;
     state.generations.push(generation);
     Ok(())
@@ -183,6 +194,7 @@ pub(super) fn create(
     number: u64,
     meta: &Meta,
     before: Option<&Generation>,
+    told: Option<&Meta>,
 ) -> Result<(Generation, Meta), StoreError> {
     let opened = Generation::open(medium, number);
     let mut generation = opened.map_err(|e| store_error(medium, "create", Some(number), e))?;
@@ -190,7 +202,9 @@ pub(super) fn create(
     meta.counter += 1;
     let before = before.map(|g| Seal { number: g.number, counter: g.counter });
     let seal = before.map(|seal| (keys::SEAL.to_vec(), seal.seal(meta.epoch)));
-    let put = std::iter::once((keys::META.to_vec(), meta.seal())).chain(seal).collect();
+    let told = told.map(|told| (keys::TOLD.to_vec(), told.seal()));
+    let own = (keys::META.to_vec(), meta.seal());
+    let put = std::iter::once(own).chain(seal).chain(told).collect();
     let written = generation.table.commit(Changes { put, remove: Vec::new() });
     written.map_err(|e| store_error(medium, "create", Some(number), e))?;
     generation.holds(&meta);
@@ -223,7 +237,7 @@ fn replace(
     let given_up = state.meta.begin_epoch(epoch, medium);
     let last =
         damaged.iter().map(|bad| bad.number).chain(state.generations.iter().map(|g| g.number));
-    begin(medium, last.max().unwrap_or(0) + 1, state)?;
+    begin(medium, last.max().unwrap_or(0) + 1, state, evidence.told.as_ref())?;
     let salvaged = copy_out(medium, state, damaged, evidence, find)?;
     let mut draft = Draft::new(state.meta.clone());
     let missing = missing(state)?;
@@ -243,6 +257,7 @@ fn replace(
     give_up(medium, &mut draft, given_up)?;
     missing.into_iter().try_for_each(|loss| draft.loss(loss))?;
     marks.into_iter().try_for_each(|mark| draft.mark(mark))?;
+    draft.changes.remove.extend(evidence.told.as_ref().map(|_| keys::TOLD.to_vec()));
     opened.damaged = damaged.len();
     opened.salvaged = salvaged;
     opened.lost = draft.lost;
@@ -321,11 +336,9 @@ fn copy_out(
     let mut draft = Draft::new(state.meta.clone());
     for (ticket, record) in find.tickets {
         let known = state.ticket(ticket).map_err(|e| failed_error(medium, e))?;
-        // One that is over is written where an older generation would have it open again.
-        let wanted = match &known {
-            Some(known) => known.stage < record.stage,
-            None => matches!(record.stage, Stage::Open | Stage::Answered),
-        };
+        // One that is over too: whoever asked may not have heard of its end yet, and an older
+        // generation may have it open.
+        let wanted = known.is_none_or(|known| known.stage < record.stage);
         if wanted {
             draft.open_ticket(ticket, record);
         }

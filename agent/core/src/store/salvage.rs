@@ -22,8 +22,9 @@ pub(super) struct Evidence {
     tip: Vec<u8>,
     /// Where the store stood when it failed in this process: nobody was told of more, and nothing
     /// more was sent. What a commit that failed has left in a file must not come back, since its
-    /// caller was told so and may have asked again.
-    told: Option<Meta>,
+    /// caller was told so and may have asked again. The new generation holds it until the salvage
+    /// is over.
+    pub(super) told: Option<Meta>,
 }
 
 impl Evidence {

@@ -31,7 +31,7 @@ impl Engine {
         let created = {
             let state = self.shared.state();
             let Some(newest) = state.generations.last() else { return };
-            load::create(&mut *self.medium, newest.number + 1, &state.meta, Some(newest))
+            load::create(&mut *self.medium, newest.number + 1, &state.meta, Some(newest), None)
         };
         match created {
             Ok((generation, meta)) => {
