@@ -1,6 +1,6 @@
 //! Who is not let in, what is not let through, and that others notice nothing.
 
-use crate::client::{Device, batch, outcomes, raw, tls};
+use crate::client::{Device, at, batch, outcomes, raw, tls};
 use crate::process::{DEADLINE, Hub, copy_dir};
 use landfall_wire::frame::Frame;
 use landfall_wire::record::StreamId;
@@ -140,6 +140,43 @@ async fn hostile_bytes_end_their_own_connection_only() {
     other.send(&outcomes(0, 3)).await;
     other.acked(StreamId::Outcome, 3).await;
     assert!(!hub.log().contains("panicked"), "{}", hub.log());
+}
+
+/// Frames sent in one go, as many as the client queues.
+const VOLLEY: usize = 50;
+
+#[tokio::test]
+async fn a_flood_of_replayed_frames_changes_nothing_and_holds_up_nobody() {
+    let hub = Hub::with_devices(&["ship-7", "ship-8"]);
+    let (mut other, _) = Device::greeted(&hub, "ship-8", vec![]).await;
+    let (mut device, _) = Device::greeted(&hub, "ship-7", vec![]).await;
+    device.send(&outcomes(0, 6)).await;
+    device.acked(StreamId::Outcome, 6).await;
+    let flood = tokio::spawn(async move {
+        for _ in 0..40 {
+            let heard = device.pubacks + VOLLEY;
+            for _ in 0..VOLLEY {
+                device.send(&outcomes(0, 3)).await;
+            }
+            while device.pubacks < heard {
+                device.packet().await.expect("it is let go on, and heard in its turn");
+            }
+        }
+        device
+    });
+    for first in 0..20 {
+        other.send(&outcomes(first, first + 1)).await;
+        other.acked(StreamId::Outcome, first + 1).await;
+    }
+    let mut device = flood.await.unwrap();
+    let stats = hub.wait_stats("every frame to be counted", |s| s.frames.received >= 40 * 50);
+    assert_eq!(stats.outcomes, 6 + 20, "each is there once");
+    drop(device);
+    // An old greeting does not put the hub back.
+    (device, _) = Device::greeted(&hub, "ship-7", vec![at(StreamId::Outcome, 2)]).await;
+    device.send(&outcomes(2, 6)).await;
+    device.acked(StreamId::Outcome, 6).await;
+    assert_eq!(hub.stats().outcomes, 6 + 20);
 }
 
 #[tokio::test]
