@@ -40,8 +40,17 @@ pub(crate) fn tls(identity: &Path, with_identity: bool) -> rustls::ClientConfig 
 
 /// A TLS connection without MQTT, for what no client would send.
 pub(crate) async fn raw(hub: &Hub, name: &str) -> tokio_rustls::client::TlsStream<TcpStream> {
+    raw_at(hub.mqtt(), hub, name).await
+}
+
+/// The same at another address of the hub.
+pub(crate) async fn raw_at(
+    address: SocketAddr,
+    hub: &Hub,
+    name: &str,
+) -> tokio_rustls::client::TlsStream<TcpStream> {
     let config = Arc::new(tls(&hub.identity(name), true));
-    let stream = TcpStream::connect(hub.mqtt()).await.unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
     let server = rustls_pki_types::ServerName::try_from("127.0.0.1").unwrap();
     tokio_rustls::TlsConnector::from(config).connect(server, stream).await.unwrap()
 }

@@ -28,6 +28,7 @@ struct Running {
     child: Child,
     mqtt: SocketAddr,
     web: SocketAddr,
+    files: Option<SocketAddr>,
 }
 
 impl Hub {
@@ -103,15 +104,17 @@ impl Hub {
         let mut child = self.command(&args).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = |key: &str| {
+        let told = |key: &str| {
             let found = line.split_whitespace().find_map(|word| word.strip_prefix(key));
-            found
-                .and_then(|text| text.parse().ok())
+            found.and_then(|text| text.parse().ok())
+        };
+        let address = |key: &str| {
+            told(key)
                 .unwrap_or_else(|| panic!("no {key} in ready line {line:?}; log:\n{}", self.log()))
         };
         let mqtt = if line.contains(" broker=") { "broker=" } else { "mqtt=" };
         let (mqtt, web) = (address(mqtt), address("web="));
-        self.process = Some(Running { child, mqtt, web });
+        self.process = Some(Running { child, mqtt, web, files: told("files=") });
     }
 
     /// Whether its database can be shared.
@@ -137,6 +140,10 @@ impl Hub {
 
     pub(crate) fn web(&self) -> SocketAddr {
         self.running().web
+    }
+
+    pub(crate) fn files(&self) -> SocketAddr {
+        self.running().files.expect("it was told to hand out files")
     }
 
     pub(crate) fn pid(&self) -> u32 {

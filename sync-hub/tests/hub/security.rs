@@ -1,6 +1,6 @@
 //! Who is not let in, what is not let through, and that others notice nothing.
 
-use crate::client::{Device, at, batch, outcomes, raw, tls};
+use crate::client::{Device, at, batch, outcomes, raw, raw_at, tls};
 use crate::process::{DEADLINE, Hub, copy_dir};
 use landfall_wire::frame::Frame;
 use landfall_wire::record::StreamId;
@@ -54,6 +54,30 @@ async fn a_revoked_device_is_cut_off_and_stays_out() {
     other.acked(StreamId::Outcome, 3).await;
     let fleet = hub.get_json("/api/v1/fleet");
     assert_eq!(fleet["devices"][0]["revoked"], true);
+}
+
+/// Asks for a file that there is none of, and says how the hub answers.
+async fn ask_for_a_file(hub: &Hub, name: &str) -> String {
+    let mut stream = raw_at(hub.files(), hub, name).await;
+    let path = format!("/blobs/sha256:{}", "0".repeat(64));
+    let request = format!("GET {path} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = Vec::new();
+    let read = stream.read_to_end(&mut response);
+    let _ = tokio::time::timeout(DEADLINE, read).await.expect("an answer in time");
+    let response = String::from_utf8_lossy(&response).into_owned();
+    response.lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_revoked_device_gets_no_files() {
+    let mut hub = Hub::new();
+    ["ship-7", "ship-8"].into_iter().for_each(|name| hub.enroll(name));
+    hub.start_more(&["--files-listen".to_owned(), "127.0.0.1:0".to_owned()]);
+    assert_eq!(ask_for_a_file(&hub, "ship-7").await, "HTTP/1.1 404 Not Found");
+    hub.run_ok(&["revoke", "ship-7"]);
+    assert_eq!(ask_for_a_file(&hub, "ship-7").await, "HTTP/1.1 403 Forbidden");
+    assert_eq!(ask_for_a_file(&hub, "ship-8").await, "HTTP/1.1 404 Not Found");
 }
 
 #[tokio::test]
