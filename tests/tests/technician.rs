@@ -360,7 +360,12 @@ fn an_authority_is_replaced_while_devices_go_on() {
     ask(&young.address.client(), &json!({ "id": "wo-2", "text": "hyd pump leaking" }));
     site.wait_for_outcomes(2);
 
-    let said = site.hub.command(&["ca", "finish"]).unwrap();
+    // The old device would be shut out, which nobody does by accident.
+    let refused = site.hub.command(&["ca", "finish"]).unwrap_err().to_string();
+    assert!(refused.contains("1 device (ship-7) knows"), "{refused}");
+    let shown = site.hub.command(&["ca", "show"]).unwrap();
+    assert!(shown.contains("1 device (ship-7) knows the old one only"), "{shown}");
+    let said = site.hub.command(&["ca", "finish", "--force"]).unwrap();
     assert!(said.contains("taken over"), "{said}");
     site.hub.restart().unwrap();
     for device in [&site.devices[0], &young] {

@@ -502,7 +502,11 @@ pub(super) enum CaCommand {
     /// it when they are enrolled or renewed.
     Rotate,
     /// Let it take over. Devices that know the old one only are shut out.
-    Finish,
+    Finish {
+        /// Also if there are such devices; they have to be enrolled again.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -52,36 +52,72 @@ fn new(home: &Home, args: &TokenNewArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Names that are told in a sentence; `ca show --json` has all.
+const NAMED_MAX: usize = 10;
+
 pub(super) fn ca(home: &Home, command: CaCommand) -> Result<(), Failure> {
     let books = open(home)?;
-    drop(books);
     let authority = Authority::open(&home.data, now_ms())?;
+    let since_ms = authority.next_since_ms();
+    let left_behind =
+        since_ms.map(|since_ms| queries::left_behind(&books, since_ms)).transpose()?;
+    let left_behind = left_behind.unwrap_or_default();
+    drop(books);
     let rotation = match command {
         CaCommand::Show { json } => {
             let rotation = authority.rotation();
             if json {
-                out::json(&json!({ "state": rotation.name(), "authorities": authority.dates() }));
+                out::json(&json!({
+                    "state": rotation.name(), "authorities": authority.dates(),
+                    "left_behind": left_behind,
+                }));
                 return Ok(());
             }
             rotation
         }
         CaCommand::Rotate => authority.rotate(now_ms())?,
-        CaCommand::Finish => authority.finish()?,
+        CaCommand::Finish { force } if force || left_behind.is_empty() => authority.finish()?,
+        CaCommand::Finish { .. } => {
+            return Err(Failure::new(
+                format!("{} the old authority only", know(&left_behind)),
+                "wait until they are renewed, or renew them at once (enroll --renew); --force shuts \
+                 them out",
+            ));
+        }
     };
     for (name, until_ms) in authority.dates() {
         let until = views::time(i64::try_from(until_ms).unwrap_or(i64::MAX));
         out::line(format!("{name}, until {until}"));
     }
-    out::line(match rotation {
-        Rotation::None => "one authority",
+    match rotation {
+        Rotation::None => out::line("one authority"),
         Rotation::Overlap => {
-            "two authorities: devices that are enrolled or renewed from now on trust both; \
-             `landfall-hub ca finish` when all have been renewed"
+            out::line(
+                "two authorities: devices that are enrolled or renewed from now on trust both",
+            );
+            if since_ms.is_some() {
+                out::line(match left_behind.is_empty() {
+                    true => "every device knows the new one: `landfall-hub ca finish`".to_owned(),
+                    false => format!("{} the old one only", know(&left_behind)),
+                });
+            }
         }
-        Rotation::Finished => "the new authority has taken over; the old one is trusted no more",
-    });
+        Rotation::Finished => {
+            out::line("the new authority has taken over; the old one is trusted no more");
+        }
+    }
     if is_running(&home.data) && !matches!(command, CaCommand::Show { .. }) {
         out::note("restart the hub, so that it goes by this");
     }
     Ok(())
+}
+
+/// Who knows something: the subject and verb of a sentence.
+fn know(devices: &[String]) -> String {
+    let named = devices.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match devices.len() {
+        1 => format!("1 device ({named}) knows"),
+        all if all > NAMED_MAX => format!("{all} devices ({named} and more) know"),
+        all => format!("{all} devices ({named}) know"),
+    }
 }

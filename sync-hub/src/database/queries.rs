@@ -170,6 +170,24 @@ pub fn renewals(connection: &Connection, since_ms: u64) -> sql::Result<Vec<Renew
     )
 }
 
+/// Devices that have been issued no certificate since a time, or have not been heard of after
+/// that: a new authority would shut them out. By name; revoked ones are out already.
+///
+/// # Errors
+/// Those of the database.
+pub fn left_behind(connection: &Connection, since_ms: u64) -> sql::Result<Vec<String>> {
+    connection.rows(
+        "SELECT device.name FROM device
+             WHERE device.revoked_ms IS NULL AND NOT EXISTS
+                 (SELECT 1 FROM certificate
+                  WHERE certificate.device = device.id AND certificate.revoked_ms IS NULL
+                      AND certificate.issued_ms >= ?1 AND device.contact_ms > certificate.issued_ms)
+             ORDER BY device.name",
+        params![number(since_ms)],
+        |row| row.get(0),
+    )
+}
+
 /// Serial numbers that must not be connected.
 ///
 /// # Errors
