@@ -48,6 +48,11 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Serve devices (MQTT over mutual TLS) and the page (loopback) until stopped.
     Run(RunArgs),
+    /// Say whether a configuration file can be used, or what is wrong with it.
+    CheckConfig {
+        /// The file that `run --config` would read.
+        file: PathBuf,
+    },
     /// Issue an identity for a device: a directory to put on the box.
     Enroll(EnrollArgs),
     /// Make one-time tokens, with which devices get their certificates.

@@ -32,6 +32,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+pub use run::check_text;
+
 /// Runs the command line; the first argument is the program's name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
@@ -59,6 +61,7 @@ fn execute(home: &Home, command: Command) -> Result<u8, Failure> {
         Command::Audit { device, json } => return audit::audit(home, &device, json),
         Command::Courier(command) => return courier::courier(home, command),
         Command::Run(args) => run::run(home, &args)?,
+        Command::CheckConfig { file } => run::check_config(&file)?,
         Command::Enroll(args) => people::enroll(home, &args)?,
         Command::Revoke { device } => people::revoke(home, &device)?,
         Command::Token(command) => token::token(home, &command)?,

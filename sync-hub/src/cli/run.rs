@@ -178,12 +178,33 @@ fn ready(ready: Ready) {
     out::line(format!("ready {devices} web={}{files}", ready.web));
 }
 
+/// Reads the text of a configuration file as [`run`] does, and takes nothing of it.
+///
+/// # Errors
+/// What is wrong, with file and line, and the remedy.
+pub fn check_text(text: &str, path: &Path) -> Result<(), (String, String)> {
+    parse(text, path).map(drop).map_err(|failure| (failure.message, failure.remedy))
+}
+
+/// Says whether a configuration file can be used.
+pub(super) fn check_config(path: &Path) -> Result<(), Failure> {
+    read(path)?;
+    out::line(format!("{} can be used", path.display()));
+    Ok(())
+}
+
 fn read(path: &Path) -> Result<(File, DeskConfig), Failure> {
     let at = path.display();
     let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("cannot read {at}: {error}"), "check --config"))?;
-    let line = |byte: usize| text[..byte.min(text.len())].matches('\n').count() + 1;
-    let file: File = toml::from_str(&text).map_err(|error| {
+        .map_err(|error| Failure::usage(format!("cannot read {at}: {error}"), "check the path"))?;
+    parse(&text, path)
+}
+
+/// Reads the text of the file at `path`.
+fn parse(text: &str, path: &Path) -> Result<(File, DeskConfig), Failure> {
+    let at = path.display();
+    let line = |byte: usize| text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1;
+    let file: File = toml::from_str(text).map_err(|error| {
         let line = line(error.span().map_or(0, |span| span.start));
         Failure::usage(
             format!("{at}:{line}: {}", error.message()),

@@ -159,10 +159,13 @@ pub(super) struct Issued {
 }
 
 /// A certificate for a key that only the device has.
-pub(crate) struct Signed {
-    pub(crate) certificate_pem: String,
-    pub(crate) serial: String,
-    pub(crate) expires_ms: u64,
+pub struct Signed {
+    /// The certificate, PEM.
+    pub certificate_pem: String,
+    /// Its serial number in hex.
+    pub serial: String,
+    /// When it ends, milliseconds since 1970.
+    pub expires_ms: u64,
 }
 
 /// Who a certificate belongs to.
@@ -321,7 +324,7 @@ impl Authority {
     ///
     /// # Errors
     /// If it is no request, or cannot be signed.
-    pub(crate) fn sign(
+    pub fn sign(
         &self,
         device: &DeviceId,
         request: &[u8],

@@ -21,7 +21,7 @@ pub(crate) mod tokens;
 
 pub(crate) use authority::hex;
 pub use authority::{
-    Authority, HUB_USER, HUBS_MAX, Peer, Pem, Rotation, ServerIdentity, hub_user, peer,
+    Authority, HUB_USER, HUBS_MAX, Peer, Pem, Rotation, ServerIdentity, Signed, hub_user, peer,
 };
 pub use broker::BrokerFiles;
 pub use enroll::{BUNDLE_FILES, EnrollError, Enrolled, HubAddress, Request, enroll};

@@ -7,13 +7,20 @@
 use landfall_agent_core::redact::{Kind, Redactor, SitePattern};
 use landfall_agent_core::request::Request;
 use landfall_agent_core::rules::{Action, RuleSpec, Rules};
+use landfall_freight::parcel::{self, Sealer, Trust};
+use landfall_hub::identity::{Authority, peer};
 use landfall_wire::coding::Primer;
 use landfall_wire::frame::{Frame, VERSION, VERSION_CODED};
 use landfall_wire::record::Record;
 use landfall_wire::token::Token;
 use landfall_wire::{enroll, topic};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// One reader.
 pub struct Target {
@@ -33,7 +40,14 @@ pub const ALL: &[Target] = &[
     Target { name: "redact", run: redact, seeds: redact_texts },
     Target { name: "token", run: token, seeds: tokens },
     Target { name: "enroll", run: enrolment, seeds: enrolments },
+    Target { name: "certificate-request", run: certificate_request, seeds: certificate_requests },
+    Target { name: "parcel", run: parcel_as_it_is, seeds: parcels },
+    Target { name: "parcel-signed", run: parcel_signed, seeds: parcels_unsigned },
+    Target { name: "hub-configuration", run: hub_configuration, seeds: hub_configurations },
 ];
+
+/// A time at which the certificates of the golden files hold, milliseconds since 1970.
+const NOW_MS: u64 = 1_790_000_000_000;
 
 fn frame(data: &[u8]) {
     if let Ok(frame) = Frame::decode(data) {
@@ -141,13 +155,93 @@ fn enrolment(data: &[u8]) {
     let _reply = enroll::decode::<enroll::Reply>(data);
 }
 
+/// What a device wants signed: whatever the request says, the certificate is for that device.
+fn certificate_request(data: &[u8]) {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    let authority = AUTHORITY.get_or_init(|| {
+        let dir = std::env::temp_dir().join(format!("landfall-fuzz-{}", std::process::id()));
+        let authority = Authority::open(&dir, NOW_MS).expect("an authority");
+        // It signs from memory.
+        std::fs::remove_dir_all(&dir).expect("its directory");
+        authority
+    });
+    let device = "ship-7".parse().expect("a name");
+    if let Ok(signed) = authority.sign(&device, data, 365, NOW_MS) {
+        let certificate = CertificateDer::from_pem_slice(signed.certificate_pem.as_bytes());
+        let owner = peer(&certificate.expect("a certificate")).expect("a device's");
+        assert_eq!((owner.device, owner.serial), (device, signed.serial));
+    }
+}
+
+/// The hub of the golden files.
+struct Receiver {
+    hub: Sealer,
+    trust: Trust,
+    /// The key with which the device of those files signs.
+    device: EcdsaKeyPair,
+}
+
+impl Receiver {
+    fn get() -> &'static Receiver {
+        static RECEIVER: OnceLock<Receiver> = OnceLock::new();
+        RECEIVER.get_or_init(|| {
+            let file = |name: &str| at_home("agent/freight/tests/golden").join(name);
+            let key = |name| PrivateKeyDer::from_pem_file(file(name)).expect("a key");
+            let certificate =
+                |name| CertificateDer::from_pem_file(file(name)).expect("a certificate");
+            let device = key("device.key.pem");
+            let device = EcdsaKeyPair::from_pkcs8(
+                &ECDSA_P256_SHA256_ASN1_SIGNING,
+                device.secret_der(),
+                &SystemRandom::new(),
+            );
+            let (own, lasting) = (key("hub.key.pem"), key("ca.key.pem"));
+            Receiver {
+                hub: Sealer::hub(vec![certificate("hub.pem")], &own, &lasting).expect("a hub"),
+                trust: Trust::new(&[certificate("ca.pem")]).expect("an authority"),
+                device: device.expect("a key that signs"),
+            }
+        })
+    }
+}
+
+fn parcel_as_it_is(data: &[u8]) {
+    let Receiver { hub, trust, .. } = Receiver::get();
+    let _opened = parcel::unpack(hub, trust, NOW_MS, data);
+}
+
+/// Lengths and a signature that hold: two bytes say where the head ends and the body begins.
+fn parcel_signed(data: &[u8]) {
+    let Some((length, rest)) = data.split_first_chunk::<2>() else { return };
+    let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
+    let (head, body) = rest.split_at(length);
+    let sized = |part: &[u8]| {
+        let length = u32::try_from(part.len()).expect("a fuzzer's inputs are small");
+        [&length.to_le_bytes(), part].concat()
+    };
+    let mut bytes = [&b"LFPC\x01"[..], &sized(head), &sized(body)].concat();
+    let signature = Receiver::get().device.sign(&SystemRandom::new(), &bytes).expect("signed");
+    bytes.extend(signature.as_ref());
+    parcel_as_it_is(&bytes);
+}
+
+fn hub_configuration(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Err((what, remedy)) = landfall_hub::cli::check_text(text, Path::new("hub.toml")) {
+        assert!(what.starts_with("hub.toml:"), "{what}");
+        assert!(!remedy.is_empty(), "{what}");
+    }
+}
+
+/// A directory of this repository: the fuzzer and the tests are not equally deep in it.
+fn at_home(dir: &str) -> PathBuf {
+    let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|above| above.join(dir));
+    above.find(|dir| dir.exists()).expect("the repository")
+}
+
 /// The bytes of every golden file whose name `wanted` takes.
 fn golden(wanted: impl Fn(&str) -> bool) -> Vec<Vec<u8>> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .map(|dir| dir.join("agent/wire/tests/golden"))
-        .find(|dir| dir.is_dir())
-        .expect("the golden files");
+    let dir = at_home("agent/wire/tests/golden");
     let mut files: Vec<_> = std::fs::read_dir(dir).expect("a directory").flatten().collect();
     files.sort_by_key(std::fs::DirEntry::file_name);
     let files = files.into_iter().filter(|file| wanted(&file.file_name().to_string_lossy()));
@@ -231,4 +325,42 @@ fn enrolments() -> Vec<Vec<u8>> {
     };
     let bytes = [enroll::encode(&request), enroll::encode(&reply)];
     bytes.into_iter().flatten().map(|bytes| bytes[4..].to_vec()).collect()
+}
+
+/// Made by `openssl req` for a key of P-256 and for one of RSA, which is not taken.
+fn certificate_requests() -> Vec<Vec<u8>> {
+    let files = ["request-p256.der", "request-rsa.der"];
+    files.iter().map(|name| read(&at_home("tests/fuzz/seeds").join(name))).collect()
+}
+
+fn parcels() -> Vec<Vec<u8>> {
+    vec![read(&at_home("agent/freight/tests/golden").join("parcel-1.bin"))]
+}
+
+/// Head and body of those, as [`parcel_signed`] takes them.
+fn parcels_unsigned() -> Vec<Vec<u8>> {
+    let unsigned = |parcel: Vec<u8>| {
+        let part = |bytes: &[u8]| {
+            let (length, rest) = bytes.split_first_chunk::<4>().expect("a length");
+            let (part, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+            (part.to_vec(), rest.to_vec())
+        };
+        let (head, rest) = part(&parcel[5..]);
+        let (body, _signature) = part(&rest);
+        let length = u16::try_from(head.len()).expect("a short head").to_le_bytes();
+        [&length[..], &head, &body].concat()
+    };
+    parcels().into_iter().map(unsigned).collect()
+}
+
+/// The shipped file, and everything that it offers.
+fn hub_configurations() -> Vec<Vec<u8>> {
+    let shipped = read(&at_home("sync-hub").join("landfall-hub.toml"));
+    let text = String::from_utf8_lossy(&shipped).replace("# ", "").into_bytes();
+    let desk = b"[desk]\nundo_secs = 5\n[[desk.route]]\ntask = \"t\"\nsteps = []\n".to_vec();
+    vec![shipped, text, desk]
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
