@@ -77,13 +77,14 @@ impl Meta {
         }
     }
 
-    /// Begins a new epoch; the streams of the old one stay while they have a backlog. Returns
-    /// those of the oldest epochs that a greeting has no room for: they are given up, which the
-    /// caller must record.
+    /// Begins a new epoch; the streams of older ones stay while they have a backlog, those of the
+    /// last one until the hub has acknowledged something: if this salvage fails, the next one must
+    /// know that what names more than they held was lost. Returns those of the oldest epochs that a
+    /// greeting has no room for: they are given up, which the caller must record.
     #[must_use]
     pub(super) fn begin_epoch(&mut self, epoch: Epoch, medium: &dyn Medium) -> Vec<StreamStatus> {
-        self.epoch = epoch;
         self.forget_finished();
+        self.epoch = epoch;
         let surplus =
             (self.streams.len() + StreamId::UP.len()).saturating_sub(GREETING_STREAMS_MAX);
         let given_up = self.streams.drain(..surplus.min(self.streams.len())).collect();
