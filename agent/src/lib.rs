@@ -10,6 +10,7 @@
 //! * [`release`]: model packages that the hub rolls out.
 //! * [`link`]: the ways to the hub, and what of them may be used; [`sync`]: the connection to it.
 //! * [`reporting`]: which outcomes travel, as the hub asks, and sketches of the others.
+//! * [`rules`]: rules that the hub gives.
 //! * [`service`]: starts and stops them in order.
 //!
 //! Decisions themselves live in `landfall-agent-core`; this crate acts on them.
@@ -27,6 +28,7 @@ pub mod pipeline;
 pub mod queue;
 pub mod release;
 pub mod reporting;
+pub mod rules;
 pub mod service;
 pub mod spool;
 mod stamp;

@@ -10,6 +10,7 @@ use crate::identity::{Authority, IdentityError, renewals};
 use crate::releases::driver::drive;
 use crate::releases::files::{Files, FilesError};
 use crate::retention;
+use crate::rules;
 use crate::web::{Around, Web, WebError, WebFiles, WebIdentity};
 use landfall_systemd::Watchdog;
 use std::fs::{File, TryLockError};
@@ -161,6 +162,9 @@ pub async fn serve(
     let starting = Starting { address: address(&config, &doors.met()), files: files_address };
     database.write(starting).await?;
     let driving = tokio::spawn(drive(database.clone(), Arc::clone(&exchange.wake)));
+    let ruling =
+        rules::driver::drive(database.clone(), Arc::clone(&authority), Arc::clone(&exchange.wake));
+    let ruling = tokio::spawn(ruling);
     let peers = shared.database.then(|| tokio::spawn(peers::keep(Arc::clone(&exchange))));
     let renewing = renewals::keep(Arc::clone(&authority), Arc::clone(&exchange));
     let renewing = tokio::spawn(renewing);
@@ -187,6 +191,7 @@ pub async fn serve(
     tracing::info!("stopping");
     landfall_systemd::stopping();
     driving.abort();
+    ruling.abort();
     drop(files);
     if let Some(retention) = retention {
         retention.abort();

@@ -9,6 +9,7 @@
 //! * [`identity`]: the hub's own certificate authority and what it issues.
 //! * [`courier`]: parcels of devices without a link.
 //! * [`releases`]: releases of model packages, kept, handed out and rolled out.
+//! * [`rules`]: rules that devices decide by before their model.
 //! * [`desk`]: asks stronger models and ticket systems, and sends what people agreed on.
 //! * [`web`]: JSON API and pages.
 //! * [`labels`]: answers as labelled data.
@@ -33,4 +34,5 @@ pub mod labels;
 pub mod password;
 pub mod releases;
 mod retention;
+pub mod rules;
 pub mod web;

@@ -6,6 +6,7 @@
 //!   signature it bears.
 //! * [`parcel`]: frames of the wire as a file, sealed and signed, for a courier.
 //! * [`range`]: which bytes of a file a request asks for.
+//! * [`signature`]: what the hub's authority signs beside certificates.
 //! * [`serve`]: hands files out over HTTPS with mutual TLS: the hub to its devices, and a device
 //!   to others of its site.
 //!
@@ -20,3 +21,4 @@ pub mod outline;
 pub mod parcel;
 pub mod range;
 pub mod serve;
+pub mod signature;

@@ -53,6 +53,12 @@ pub(super) enum Command {
     /// used; `link auto` goes back to what is found.
     #[command(after_help = EXIT_CODES)]
     Link(LinkArgs),
+    /// Show the rules that the hub gave, beside those of the configuration
+    ///
+    /// They come after the site's own rules and before the model; where a rule of the site would ask
+    /// the hub, they are what the hub has said already.
+    #[command(after_help = EXIT_CODES)]
+    Rules(StatusArgs),
     /// Show where an escalation stands, and its answer
     #[command(after_help = EXIT_CODES)]
     Ticket(TicketArgs),

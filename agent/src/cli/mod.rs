@@ -1,4 +1,4 @@
-//! The command line: `run`, `ask`, `batch`, `status`, `ticket`, `queue`, `replay`, `check-config`,
+//! The command line: `run`, `ask`, `batch`, `status`, `rules`, `ticket`, `queue`, `replay`, `check-config`,
 //! `doctor`, `diag`.
 //!
 //! All but `run` and `check-config` talk to the running agent of the data directory. Without one,
@@ -22,6 +22,7 @@ mod output;
 mod queue;
 mod refused;
 mod replay;
+mod rules;
 mod shelf;
 mod status;
 mod verify;
@@ -74,6 +75,7 @@ fn execute(command: &Command) -> Result<Done, Failure> {
         Command::Batch(args) => batch::batch(args),
         Command::Status(args) => status::status(args),
         Command::Link(args) => link::link(args),
+        Command::Rules(args) => rules::rules(args),
         Command::Ticket(args) => ask::ticket(args),
         Command::Queue { command } => match command {
             QueueCommand::List(args) => queue::list(args),

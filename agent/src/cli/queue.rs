@@ -11,6 +11,7 @@ use crate::stamp::wall_ms;
 use landfall_agent_core::replay;
 use landfall_wire::chain::ChainValue;
 use landfall_wire::record::{Event, Record, Refusal, StreamId};
+use landfall_wire::rules::RulesReport;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -189,6 +190,12 @@ fn event_sentence(event: &Event) -> String {
             format!("the clock was {most}{} s {how}, outcomes {first} to {last}", off_ms / 1000)
         }
         Event::CertificateWanted { .. } => "a new certificate is wanted".to_owned(),
+        Event::Rules(RulesReport { at_ms, rule, refused, .. }) => {
+            let became = refused
+                .as_ref()
+                .map_or_else(|| "are used".to_owned(), |why| format!("are not used: {why}"));
+            format!("{}  rules {rule} of the hub {became}", shown_time(*at_ms))
+        }
     }
 }
 

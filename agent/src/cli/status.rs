@@ -62,6 +62,13 @@ fn render(status: &StatusBody, paint: Paint) -> String {
         let task = if task == "*" { "all other tasks" } else { task };
         let _ = writeln!(out, "the hub asks for outcomes of {task}: {mode}");
     }
+    for rules in &status.rules {
+        let state = match &rules.refused {
+            None => "used".to_owned(),
+            Some(why) => format!("NOT USED: {why}"),
+        };
+        let _ = writeln!(out, "rule {} of the hub for {}: {state}", rules.rule, rules.task);
+    }
     for (package, release) in &status.releases {
         let _ = writeln!(out, "release of {package}: {}", release_line(release));
     }

@@ -2,6 +2,7 @@ use super::*;
 use crate::store::WhenFull;
 use landfall_agent_core::calibrate::Accept;
 use landfall_agent_core::request::Request;
+use landfall_agent_core::rules::Rules;
 use landfall_agent_core::task::Before;
 use landfall_wire::record::TaskKind;
 use std::fs;
@@ -369,8 +370,11 @@ fn a_task_without_its_model_still_has_its_rules() {
         caller_id: None,
         meta: Default::default(),
     };
-    assert!(matches!(policies[0].before_model(&request("a leak")), Before::Decided(_)));
-    assert_eq!(policies[0].before_model(&request("a noise")), Before::AskModel);
+    assert!(matches!(
+        policies[0].before_model(&request("a leak"), &Rules::default()),
+        Before::Decided(_)
+    ));
+    assert_eq!(policies[0].before_model(&request("a noise"), &Rules::default()), Before::AskModel);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::link::UplinkReport;
 use crate::metrics::{Counts, Summary};
 use crate::pipeline::{Backing, Gap, Task};
 use crate::release::Progress;
+use crate::rules::Slot;
 use crate::service::memory;
 use crate::store::{Standing, StoreStatus, StreamStatus};
 use axum::Json;
@@ -60,6 +61,9 @@ pub struct StatusBody {
     /// `sampled:SHARE` or `sketch`.
     #[serde(default)]
     pub reporting: BTreeMap<String, String>,
+    /// What the hub gave to decide by before the model, the latest first.
+    #[serde(default)]
+    pub rules: Vec<RulesBody>,
     /// What a person should look at.
     pub faults: Vec<String>,
     /// What time it is.
@@ -82,6 +86,17 @@ pub struct ClockBody {
     pub source: String,
     /// How far the hub's clock is ahead of the wall clock, if it was heard since the start.
     pub hub_ahead_ms: Option<i64>,
+}
+
+/// Rules that the hub gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesBody {
+    /// Their number in the hub's book.
+    pub rule: u64,
+    /// The task.
+    pub task: String,
+    /// Why they are not used, if they are not.
+    pub refused: Option<String>,
 }
 
 /// One task.
@@ -272,6 +287,7 @@ impl StatusBody {
                 packages.map(|(name, entry)| (name.clone(), body(entry))).collect()
             },
             reporting: overview.reporting.asked().into_iter().collect(),
+            rules: pipeline.rules().slots().into_iter().map(RulesBody::from).collect(),
             uplink: overview.link().map(|_| overview.uplink.report(&store.streams)),
             faults: overview.faults.to_vec(),
             clock: Some(ClockBody::from(&overview.clock.shown())),
@@ -287,6 +303,13 @@ impl TaskBody {
             Backing::Missing(why) => (None, Some(why.clone())),
         };
         TaskBody { package, missing, promise: task.promise(), counts }
+    }
+}
+
+impl From<Slot> for RulesBody {
+    fn from(slot: Slot) -> RulesBody {
+        let Slot { rule, task, refused, .. } = slot;
+        RulesBody { rule, task: task.to_string(), refused }
     }
 }
 

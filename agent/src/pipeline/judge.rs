@@ -7,6 +7,7 @@ use super::{Inner, ModelFailure, Served, Task};
 use landfall_agent_core::judgement::Judgement;
 use landfall_agent_core::redact::ModelMasks;
 use landfall_agent_core::request::{ModelView, Request};
+use landfall_agent_core::rules::Rules;
 use landfall_agent_core::task::Before;
 use landfall_wire::record::{Event, Read};
 use std::sync::Arc;
@@ -22,7 +23,10 @@ impl Inner {
     ) -> Result<(Judgement, ModelMasks), Busy> {
         let masking = &served.masking;
         let start = std::time::Instant::now();
-        let before = task.policy.before_model(request);
+        let hub = self.rules.used();
+        let none = Rules::default();
+        let hub = hub.get(&request.task).unwrap_or(&none);
+        let before = task.policy.before_model(request, hub);
         self.metrics.stages.rules.record(start.elapsed());
         let leaves = task.policy.lets_text_leave(request, &before);
         match (before, &task.backing) {

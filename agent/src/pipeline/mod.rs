@@ -29,6 +29,7 @@ pub use unrecorded::Gap;
 use crate::clock::Clock;
 use crate::config::WhenUnrecordable;
 use crate::metrics::Metrics;
+use crate::rules::HubRules;
 use crate::stamp::short_digest;
 use crate::store::{CallerKey, Committed, Kept, Recall, Store, StoreError};
 use flight::Flights;
@@ -109,6 +110,7 @@ struct Inner {
     unrecorded: Unrecorded,
     /// Whether the hub was told that the model that masks does not work.
     masking_trouble: AtomicBool,
+    rules: HubRules,
     pool: Pool,
     flights: Flights,
     metrics: Metrics,
@@ -135,7 +137,7 @@ pub struct Parts<'a> {
     pub clock: Arc<Clock>,
     /// What becomes of those that it does not take.
     pub when_unrecordable: WhenUnrecordable,
-    /// Where those are counted.
+    /// Where those are counted, and the rules of the hub are kept.
     pub data_dir: &'a Path,
 }
 
@@ -249,6 +251,7 @@ impl Pipeline {
             clock,
             when_unrecordable,
             masking_trouble: AtomicBool::new(false),
+            rules: HubRules::open(data_dir),
             pool: Pool::start()?,
             flights: Flights::default(),
             metrics: Metrics::default(),
@@ -277,6 +280,16 @@ impl Pipeline {
     /// Counts and times since the start.
     pub fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+
+    /// What the hub gave to decide by before the model.
+    pub fn rules(&self) -> &HubRules {
+        &self.inner.rules
+    }
+
+    /// The time that decisions are stamped with.
+    pub fn now_ms(&self) -> u64 {
+        self.inner.clock.now_ms()
     }
 
     /// The store behind it.

@@ -7,6 +7,7 @@ use crate::config;
 use crate::stamp::short_digest;
 use landfall_agent_core::judgement::Judgement;
 use landfall_agent_core::request::Request;
+use landfall_agent_core::rules::Rules;
 use landfall_agent_core::task::Before;
 use landfall_models::package::{self, PackageError};
 use landfall_wire::id::ShortDigest;
@@ -20,9 +21,9 @@ const MANIFEST_BYTES_MAX: u64 = 16 << 20;
 const BESIDE_MAX: usize = 256;
 
 impl Task {
-    /// Decides again; `draw` picks answers for an audit, as ever.
-    pub fn replay(&self, request: &Request, draw: u32) -> Judgement {
-        let model = match (self.policy.before_model(request), &self.backing) {
+    /// Decides again, with these rules of the hub; `draw` picks answers for an audit, as ever.
+    pub fn replay(&self, request: &Request, hub: &Rules, draw: u32) -> Judgement {
+        let model = match (self.policy.before_model(request, hub), &self.backing) {
             (Before::Decided(judgement), _) => return judgement,
             (Before::AskModel, Backing::Missing(why)) => {
                 return self.policy.after_model(request, Err(why.clone()), draw);

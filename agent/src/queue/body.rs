@@ -8,6 +8,7 @@ use landfall_wire::record::{
     Outcome, Record, RedactedText, Refusal, TaskKind, Verdict,
 };
 use landfall_wire::release::{ReleaseReport, ReleaseStage};
+use landfall_wire::rules::RulesReport;
 use landfall_wire::sketch::TaskSketch;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -273,6 +274,10 @@ fn of_event(event: &Event) -> Value {
         }
         Event::CertificateWanted { request } => {
             json!({ "event": "certificate-wanted", "request": hex(request) })
+        }
+        Event::Rules(RulesReport { at_ms, slot, number, rule, refused }) => {
+            json!({ "event": "rules", "at_ms": at_ms, "slot": slot, "order": number,
+                    "rule": rule, "refused": refused })
         }
     }
 }

@@ -100,6 +100,7 @@ fn written_ms(record: &Record) -> Option<u64> {
         Record::Event(Event::Release(report)) => Some(report.at_ms),
         Record::Event(Event::Link(report)) => Some(report.at_ms),
         Record::Event(Event::Sketch(sketch)) => Some(sketch.until_ms),
+        Record::Event(Event::Rules(report)) => Some(report.at_ms),
         Record::Event(
             Event::Task { .. }
             | Event::StoreReplaced { .. }

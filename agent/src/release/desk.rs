@@ -191,6 +191,7 @@ impl Running {
                     Some(
                         Directive::Reporting(_)
                         | Directive::Certificate(_)
+                        | Directive::Rules(_)
                         | Directive::Unknown(_),
                     ) => None,
                     // The store is closed, and nothing can be told any more.

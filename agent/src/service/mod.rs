@@ -184,6 +184,9 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
         .ok();
     let mut keeping = vec![timekeeping];
     let sync = identity.zip(wallet).map(|((identity, sync_config), wallet)| {
+        let rules = pipeline.rules().clone();
+        let (its_wallet, device) = (Arc::clone(&wallet), identity.device.clone());
+        keeping.push(tokio::spawn(rules.follow(pipeline.clone(), its_wallet, device)));
         let renewing = renewal::keep(Arc::clone(&wallet), store.clone());
         keeping.push(tokio::spawn(renewing));
         let ways = (overview.uplink.clone(), overview.reporting.clone());

@@ -45,7 +45,10 @@ pub(super) async fn keep(wallet: Arc<Wallet>, store: Store) {
                 }
                 // Those of others.
                 Some(
-                    Directive::Reporting(_) | Directive::Release(_) | Directive::Unknown(_),
+                    Directive::Reporting(_)
+                    | Directive::Release(_)
+                    | Directive::Rules(_)
+                    | Directive::Unknown(_),
                 ) => {}
             }
         }

@@ -104,6 +104,8 @@ pub struct Identity {
     pub valid: Validity,
     /// The same of each authority in `ca.pem`.
     pub authorities: Vec<Validity>,
+    /// Those authorities.
+    pub roots: Arc<[CertificateDer<'static>]>,
 }
 
 /// From when to when a certificate is valid, milliseconds since 1970.
@@ -202,6 +204,7 @@ impl Parts {
     fn join(self, bundle: Bundle, clock: &Arc<Clock>) -> Result<Identity, IdentityError> {
         let Parts { roots, roots_at, chain, chain_at, key_at } = self;
         let Bundle { device, hub, files, courier } = bundle;
+        let anchors: Arc<[CertificateDer<'static>]> = roots.clone().into();
         let (authorities, roots) = trusted(&roots_at, roots)?;
         let roots = Arc::new(roots);
         let valid = check_certificate(&chain_at, &chain, roots.clone(), clock)?;
@@ -220,7 +223,8 @@ impl Parts {
                 }
                 error => malformed(&key_at, "a key that can be used", error),
             })?;
-        Ok(Identity { device, hub, files, courier, tls: Arc::new(tls), valid, authorities })
+        let tls = Arc::new(tls);
+        Ok(Identity { device, hub, files, courier, tls, valid, authorities, roots: anchors })
     }
 }
 

@@ -18,6 +18,7 @@
 
 use crate::id::TaskName;
 use crate::release::ReleaseOrder;
+use crate::rules::RulesOrder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,7 @@ mod kinds {
     pub(super) const REPORTING: u16 = 0;
     pub(super) const RELEASE: u16 = 1;
     pub(super) const CERTIFICATE: u16 = 2;
+    pub(super) const RULES: u16 = 3;
 }
 
 /// What the hub wants.
@@ -39,6 +41,8 @@ pub enum Directive {
     Release(ReleaseOrder),
     /// A new certificate, which the device asked for. Subject: none.
     Certificate(Certificate),
+    /// Rules that come before the model. Subject: the slot.
+    Rules(RulesOrder),
     /// Of a kind, or with a body, that this version does not know.
     Unknown(Sealed),
 }
@@ -99,6 +103,7 @@ impl Directive {
             Directive::Reporting(_) => "reporting",
             Directive::Release(_) => "release",
             Directive::Certificate(_) => "certificate",
+            Directive::Rules(_) => "rules",
             Directive::Unknown(_) => "unknown",
         }
     }
@@ -109,6 +114,7 @@ impl Directive {
             kinds::REPORTING => Directive::Reporting(open(body)?),
             kinds::RELEASE => Directive::Release(open(body)?),
             kinds::CERTIFICATE => Directive::Certificate(open(body)?),
+            kinds::RULES => Directive::Rules(open(body)?),
             _ => return None,
         };
         // What would be written otherwise is not known well enough to be kept as known.
@@ -133,6 +139,7 @@ impl From<Directive> for Sealed {
             Directive::Certificate(certificate) => {
                 seal(kinds::CERTIFICATE, String::new(), &certificate)
             }
+            Directive::Rules(order) => seal(kinds::RULES, order.slot.to_string(), &order),
             Directive::Unknown(sealed) => sealed,
         }
     }

@@ -11,6 +11,7 @@
 //!   directives, and what stands for an outcome that stays on the device.
 //! * [`frame`]: how records are packed into one MQTT payload, with version, checksum and limits.
 //! * [`release`]: what a device is to run, and what became of it.
+//! * [`rules`]: rules that the hub gives, and what became of them.
 //! * [`sketch`]: outcomes of a day in a few hundred bytes.
 //! * [`stream`]: who sends what again, and what a receiver may apply.
 //! * [`topic`]: the two topics of a device.
@@ -35,6 +36,7 @@ pub mod limits;
 pub mod link;
 pub mod record;
 pub mod release;
+pub mod rules;
 pub mod sketch;
 pub mod stream;
 pub mod token;

@@ -11,6 +11,7 @@ use crate::limits::{
 };
 use crate::link::LinkReport;
 use crate::release::ReleaseReport;
+use crate::rules::RulesReport;
 use crate::sketch::{TaskSketch, Withheld};
 use serde::{Deserialize, Serialize};
 
@@ -323,6 +324,8 @@ pub enum Event {
         /// the new key.
         request: Vec<u8>,
     },
+    /// What became of rules that the hub gave.
+    Rules(RulesReport),
 }
 
 /// A range of records that will never arrive, and why.
@@ -477,6 +480,7 @@ impl Record {
             }
             Record::Event(Event::Release(report)) => report.fit(),
             Record::Event(Event::Link(report)) => report.fit(),
+            Record::Event(Event::Rules(report)) => report.fit(),
             Record::Event(
                 Event::Started { .. }
                 | Event::Expired { .. }

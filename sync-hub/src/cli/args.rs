@@ -91,6 +91,9 @@ pub(super) enum Command {
     Courier(CourierCommand),
     /// Show or change the labels of a device, by which rollouts choose.
     Label(LabelArgs),
+    /// Rules that devices decide by before their model.
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Prove that a device's outcomes are here, complete and unaltered, or say where they are not.
     ///
     /// Exit code 0: proven. 1: broken. 3: nothing is wrong, but not every outcome is proven (yet).
@@ -333,6 +336,50 @@ pub(super) enum CourierCommand {
     Key,
 }
 
+/// Commands on rules.
+#[derive(Debug, Subcommand)]
+pub(super) enum RulesCommand {
+    /// List rules, newest first, with how many devices decide by each.
+    List {
+        /// Also those that were removed.
+        #[arg(long)]
+        removed: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one rule, and which devices refuse it and why.
+    Show {
+        /// Its number.
+        rule: i64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a file of rules: TOML with the keys of `[[task.NAME.rule]]`, under `[[rule]]`.
+    ///
+    /// Devices learn it, signed, at their next contact, and decide by it after the rules of their
+    /// own configuration and before their model.
+    Add {
+        /// The task that it is for.
+        #[arg(long)]
+        task: TaskName,
+        /// For devices with this label; without it, for all.
+        #[arg(long)]
+        label: Option<String>,
+        /// Who gives it.
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+        /// The file; `-` reads standard input.
+        file: PathBuf,
+    },
+    /// Take a rule away: devices forget it at their next contact.
+    Remove {
+        /// Its number.
+        rule: i64,
+    },
+}
+
 /// Commands on rollouts.
 #[derive(Debug, Subcommand)]
 pub(super) enum RolloutCommand {
@@ -562,6 +609,19 @@ pub(super) struct AnswerArgs {
     /// A remark for the asker.
     #[arg(long)]
     pub(super) note: Option<String>,
+    /// Decide like this from now on, on devices with this label, or on all devices (`all`): a rule
+    /// with the conditions given by the other --rule options.
+    #[arg(long, value_name = "LABEL|all")]
+    pub(super) rule_for: Option<String>,
+    /// The rule holds where any of these words or phrases is.
+    #[arg(long, value_name = "WORDS", value_delimiter = ',', requires = "rule_for")]
+    pub(super) rule_words: Vec<String>,
+    /// The rule holds where all of these words or phrases are.
+    #[arg(long, value_name = "WORDS", value_delimiter = ',', requires = "rule_for")]
+    pub(super) rule_all_words: Vec<String>,
+    /// The rule holds where this pattern matches.
+    #[arg(long, value_name = "REGEX", requires = "rule_for")]
+    pub(super) rule_regex: Option<String>,
 }
 
 /// Exactly one of these.

@@ -10,6 +10,7 @@ use crate::database::queries::{self, Page};
 use crate::database::views::EscalationView;
 use crate::database::{self};
 use crate::hub::{is_running, now_ms};
+use crate::rules::books::Wish;
 use landfall_hub_core::desk::{Draft, DraftDecision, State};
 use serde_json::json;
 
@@ -97,13 +98,21 @@ fn show(escalation: &EscalationView) {
 const NOTED: u8 = 3;
 
 fn answer(home: &Home, args: AnswerArgs) -> Result<u8, Failure> {
-    let AnswerArgs { escalation, decision, by, note } = args;
+    let AnswerArgs { escalation, decision, by, note, .. } = args;
+    let rule = args.rule_for.map(|of| Wish {
+        label: Some(of).filter(|of| of != "all"),
+        words: args.rule_words,
+        all_words: args.rule_all_words,
+        regex: args.rule_regex,
+        name: None,
+    });
     let draft = Draft { decision: draft(decision)?, by: by.clone(), note };
     let command = GiveAnswer {
         device: escalation.device.clone(),
         ticket: escalation.ticket,
         voter: by,
         draft,
+        rule,
         now_ms: now_ms(),
     };
     let given = database::apply(&mut open(home)?, &command)??;

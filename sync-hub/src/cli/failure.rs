@@ -5,6 +5,7 @@ use crate::database::sql::SqlError;
 use crate::database::{DbError, SourceError};
 use crate::hub::HubError;
 use crate::identity::{EnrollError, IdentityError};
+use crate::rules::books::RuleError;
 use crate::web::WebError;
 
 /// Failed; the message says why.
@@ -140,9 +141,20 @@ impl From<HubError> for Failure {
 impl From<GiveAnswerError> for Failure {
     fn from(error: GiveAnswerError) -> Failure {
         let remedy = match &error {
-            GiveAnswerError::NotFound { .. } => "`landfall-hub escalations list` shows them",
-            GiveAnswerError::Answer(_) => "`landfall-hub escalations show` tells what is asked",
+            GiveAnswerError::NotFound { .. } => {
+                "`landfall-hub escalations list` shows them".to_owned()
+            }
+            GiveAnswerError::Answer(_) => {
+                "`landfall-hub escalations show` tells what is asked".to_owned()
+            }
+            GiveAnswerError::Rule(error) => error.remedy(),
         };
         Failure::new(error.to_string(), remedy)
+    }
+}
+
+impl From<RuleError> for Failure {
+    fn from(error: RuleError) -> Failure {
+        Failure::new(error.to_string(), error.remedy())
     }
 }

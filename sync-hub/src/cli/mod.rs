@@ -19,6 +19,7 @@ mod out;
 mod people;
 mod report;
 mod rollout;
+mod rules;
 mod run;
 mod token;
 mod user;
@@ -82,6 +83,7 @@ fn execute(home: &Home, command: Command) -> Result<u8, Failure> {
         Command::Models(command) => models::models(home, command)?,
         Command::Rollout(command) => rollout::rollout_command(home, command)?,
         Command::Label(args) => rollout::label(home, args)?,
+        Command::Rules(command) => rules::rules(home, command)?,
         Command::Completions { shell } => generate::completions(shell),
         Command::ManPages { dir } => generate::man_pages(&dir)?,
     }

@@ -1,10 +1,11 @@
 //! What is written, apart from batches: greetings, deliveries, answers, identities, contact.
 
 use super::accounts::trail;
-use super::desk::people::{Given, give};
+use super::desk::people::{Given, give, keep_rule, ready};
 use super::ledger::SqlLedger;
 use super::sql::{self, Connection, params};
 use super::{Command, lock, number, queries, signed};
+use crate::rules::books::{RuleError, Wish};
 use landfall_hub_core::desk::{AnswerError, Draft};
 use landfall_hub_core::fleet::clock_offset_ms;
 use landfall_hub_core::ledger::{self, Refused};
@@ -155,6 +156,8 @@ pub struct GiveAnswer {
     pub voter: String,
     /// The answer as typed.
     pub draft: Draft,
+    /// Whether it is to be decided like this from now on.
+    pub rule: Option<Wish>,
     /// Now, by the hub's clock.
     pub now_ms: u64,
 }
@@ -173,6 +176,9 @@ pub enum GiveAnswerError {
     /// The answer is not right for it.
     #[error(transparent)]
     Answer(#[from] AnswerError),
+    /// The rule that came with it is not taken, and so the answer is not.
+    #[error("the rule is not taken: {0}")]
+    Rule(#[from] RuleError),
 }
 
 impl Command for GiveAnswer {
@@ -187,8 +193,14 @@ impl Command for GiveAnswer {
         };
         lock(tx, device)?;
         let voter = self.voter.trim();
+        let rule = match ready(tx, (device, self.ticket), self.rule.as_ref(), (voter, &self.draft))?
+        {
+            Ok(rule) => rule,
+            Err(error) => return Ok(Err(error.into())),
+        };
         let given = give(tx, (device, self.ticket), (voter, &self.draft), self.now_ms)?;
-        if given.is_ok() {
+        if let Ok(given) = &given {
+            keep_rule(tx, rule, given.checked(), (voter, self.now_ms))?;
             let subject = format!("{}/{}", self.device, self.ticket);
             trail(tx, self.now_ms, (voter, "answered", &subject, ""))?;
         }

@@ -7,11 +7,13 @@ use super::rows::Outcomes;
 use super::sql::{self, Connection, Row, SqlError, params};
 use super::{audit, number, queries, reporting, signed, unsigned, views};
 use crate::releases;
+use crate::rules;
 use landfall_hub_core::desk::State;
 use landfall_hub_core::ledger::{Answers, Asked, Ingested, Ledger, Lost, Place};
 use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, Ticket};
 use landfall_wire::record::{Answer, Escalation, Event, Loss, Outcome, Record, StreamId};
+use landfall_wire::rules::RulesReport;
 use landfall_wire::sketch::Withheld;
 use serde_json::json;
 
@@ -273,6 +275,13 @@ impl Ledger for SqlLedger<'_> {
                     params![self.device, request, self.now_ms],
                 )?;
                 ("certificate-wanted", json!({}))
+            }
+            Event::Rules(report) => {
+                rules::books::reported(self.tx, self.device, self.now_ms, report)?;
+                let RulesReport { at_ms, slot, number: order, rule, refused } = report;
+                let detail = json!({ "at": views::time(number(*at_ms)), "slot": slot,
+                                     "order": order, "rule": rule, "refused": refused });
+                ("rules", detail)
             }
             Event::Chain(mark) => return audit::keep(self.tx, self.device, mark),
         };

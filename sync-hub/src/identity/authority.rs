@@ -246,6 +246,15 @@ impl Authority {
         Ok(tokens::fingerprint(&certificate(&self.path("ca.pem"), &self.certificate_pem)?))
     }
 
+    /// What the authority that vouches for the hub is called in the hub's books: the beginning of
+    /// the digest of its certificate, in hex.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if its certificate is damaged.
+    pub fn name(&self) -> Result<String, IdentityError> {
+        self.fingerprint().map(|digest| hex(&digest))
+    }
+
     /// How far it is with being replaced.
     pub fn rotation(&self) -> Rotation {
         if self.next.is_some() { Rotation::Overlap } else { Rotation::None }

@@ -13,6 +13,7 @@ use crate::database::queries::{self, PAGE_ROWS_MAX, Page};
 use crate::database::reporting;
 use crate::database::views::{DeviceView, EscalationView, EventView, Stats};
 use crate::hub::now_ms;
+use crate::rules::books::Wish;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
@@ -164,6 +165,7 @@ struct AnswerBody {
     fields: Option<Vec<DraftField>>,
     by: Option<String>,
     note: Option<String>,
+    rule: Option<Wish>,
 }
 
 /// Tells `null` from absent.
@@ -179,7 +181,7 @@ pub(super) async fn answer(
     body: Bytes,
 ) -> Result<Response, Refused> {
     let (device, ticket) = name(&device, &ticket)?;
-    let remedy = r#"send {"label": "…" or null, "by": "…", "note": "…"} or {"fields": [{"label", "value"}], "by": "…"}"#;
+    let remedy = r#"send {"label": "…" or null, "by": "…", "note": "…", "rule": {"all_words": ["…"], "label": "…"}} or {"fields": [{"label", "value"}], "by": "…"}"#;
     let body: AnswerBody = serde_json::from_slice(&body).map_err(|error| {
         Refused::bad_request(format!("the body is not an answer: {error}"), remedy)
     })?;
@@ -193,7 +195,7 @@ pub(super) async fn answer(
     };
     let by = body.by.unwrap_or_default();
     let draft = Draft { decision, by, note: body.note };
-    let given = give_answer(&app, device.clone(), ticket, draft).await?;
+    let given = give_answer(&app, device.clone(), ticket, draft, body.rule).await?;
     let escalation = find_escalation(&app, device, ticket).await?;
     let warning = &given.checked().warning;
     let body = json!({ "escalation": escalation, "warning": warning });
@@ -212,6 +214,7 @@ pub(super) async fn give_answer(
     device: DeviceId,
     ticket: Ticket,
     mut draft: Draft,
+    rule: Option<Wish>,
 ) -> Result<Given, Refused> {
     let voter = match session::actor() {
         Actor::Person { who, .. } => {
@@ -226,7 +229,7 @@ pub(super) async fn give_answer(
         }
         Actor::Open | Actor::Nobody => draft.by.trim().to_owned(),
     };
-    let command = GiveAnswer { device, ticket, voter, draft, now_ms: now_ms() };
+    let command = GiveAnswer { device, ticket, voter, draft, rule, now_ms: now_ms() };
     let given = app.database.write(command).await??;
     app.wake.notify_one();
     app.look.notify_one();

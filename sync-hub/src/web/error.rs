@@ -2,6 +2,7 @@
 
 use crate::database::DbError;
 use crate::database::commands::GiveAnswerError;
+use crate::rules::books::RuleError;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -64,12 +65,37 @@ impl From<GiveAnswerError> for Refused {
                 message,
                 "look at the escalation: it shows its answer, if it has one",
             ),
+            GiveAnswerError::Rule(error) => {
+                let remedy = error.remedy();
+                Refused { message, remedy, ..error.into() }
+            }
             GiveAnswerError::Answer(_) => Refused::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "bad-answer",
                 message,
                 "correct the answer and send it again",
             ),
+        }
+    }
+}
+
+impl From<RuleError> for Refused {
+    fn from(error: RuleError) -> Refused {
+        let (message, remedy) = (error.to_string(), error.remedy());
+        match error {
+            RuleError::NotFound(_) => Refused::not_found(message, remedy),
+            RuleError::Removed(_) | RuleError::Name { .. } | RuleError::Full => {
+                Refused::new(StatusCode::CONFLICT, "not-possible", message, remedy)
+            }
+            RuleError::File(_)
+            | RuleError::Label(_)
+            | RuleError::Task(_)
+            | RuleError::Answer { .. }
+            | RuleError::Fields
+            | RuleError::Everything
+            | RuleError::NotThisText => {
+                Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-rule", message, remedy)
+            }
         }
     }
 }

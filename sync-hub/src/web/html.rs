@@ -51,12 +51,13 @@ impl HtmlPage {
 }
 
 /// The navigation.
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     ("/", "Fleet"),
     ("/desk", "Desk"),
     ("/outcomes", "Outcomes"),
     ("/escalations", "Escalations"),
     ("/quality", "Quality"),
+    ("/rules", "Rules"),
     ("/rollouts", "Rollouts"),
 ];
 

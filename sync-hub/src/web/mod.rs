@@ -16,6 +16,7 @@ mod html;
 mod metrics;
 mod pages;
 mod rollouts;
+mod rules;
 pub(crate) mod session;
 mod svg;
 mod tls;
@@ -217,6 +218,9 @@ fn router(app: App) -> Router {
         .route("/rollouts", get(rollouts::rollouts))
         .route("/rollouts/{rollout}", get(rollouts::rollout))
         .route("/rollouts/{rollout}/{verb}", post(rollouts::steer))
+        .route("/rules", get(rules::list).post(rules::create))
+        .route("/rules/{rule}", get(rules::show))
+        .route("/rules/{rule}/remove", post(rules::take))
         .route("/losses", get(api::losses))
         .route("/rejected", get(api::rejected))
         .route("/stats", get(api::stats))
@@ -236,6 +240,7 @@ fn router(app: App) -> Router {
         .route("/quality", get(pages::quality))
         .route("/rollouts", get(rollouts::list_page))
         .route("/rollouts/{rollout}", get(rollouts::page).post(rollouts::act))
+        .route("/rules", get(pages::rules).post(pages::change_rules))
         .route("/live/fleet", get(pages::fleet_live))
         .route("/login", get(pages::login).post(pages::sign_in))
         .route("/logout", post(pages::sign_out))

@@ -160,11 +160,21 @@ impl Rules {
         self.rules.iter()
     }
 
+    /// Several sets as one: the first is asked first. Names may come twice.
+    pub fn join(sets: impl IntoIterator<Item = Rules>) -> Rules {
+        Rules { rules: sets.into_iter().flat_map(|set| set.rules).collect() }
+    }
+
     /// The first rule whose condition holds.
     pub fn decide(&self, request: &Request) -> Option<&Rule> {
+        self.decide_among(request, |_| true)
+    }
+
+    /// The first of some rules whose condition holds.
+    pub fn decide_among(&self, request: &Request, counts: impl Fn(&Rule) -> bool) -> Option<&Rule> {
         let words = OnceCell::new();
         let has = |phrase: &Phrase| words.get_or_init(|| Words::of(&request.text)).contain(phrase);
-        self.rules.iter().find(|rule| rule.condition.holds(request, has))
+        self.rules.iter().find(|rule| counts(rule) && rule.condition.holds(request, has))
     }
 }
 

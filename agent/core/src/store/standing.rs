@@ -160,7 +160,10 @@ pub(super) fn named(directive: &Directive) -> String {
     let (kind, subject) = directive.key();
     match directive {
         Directive::Unknown(_) => format!("directive of kind {kind} about '{subject}'"),
-        Directive::Reporting(_) | Directive::Release(_) | Directive::Certificate(_) => {
+        Directive::Reporting(_)
+        | Directive::Release(_)
+        | Directive::Certificate(_)
+        | Directive::Rules(_) => {
             format!("directive {} '{subject}'", directive.kind())
         }
     }

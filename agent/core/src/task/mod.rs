@@ -154,8 +154,10 @@ impl TaskPolicy {
         &self.calibration
     }
 
-    /// Guard and rules.
-    pub fn before_model(&self, request: &Request) -> Before {
+    /// Guard and rules. `hub` are rules that the hub gave: the site's own come first, but where
+    /// one of those would ask the hub, these are what the hub has said already. One whose answer
+    /// the model's task does not know is passed over.
+    pub fn before_model(&self, request: &Request, hub: &Rules) -> Before {
         if let Some(reason) = self.settings.guard.refuses(&request.text) {
             return Before::Decided(Judgement {
                 mechanism: Mechanism::Guard(reason.clone()),
@@ -167,8 +169,23 @@ impl TaskPolicy {
                 read: None,
             });
         }
-        let rule = self.settings.rules.decide(request);
+        let own = self.settings.rules.decide(request);
+        let rule = match own {
+            Some(rule) if *rule.action() != Action::Escalate => own,
+            _ => hub.decide_among(request, |rule| self.misfit(rule).is_none()).or(own),
+        };
         rule.map_or(Before::AskModel, |rule| Before::Decided(self.ruled(rule)))
+    }
+
+    /// Why a rule that the hub gave cannot decide here, if it cannot.
+    pub fn misfit(&self, rule: &Rule) -> Option<String> {
+        let Action::Answer(answer) = rule.action() else { return None };
+        if self.kind == TaskKind::Extraction {
+            return Some(format!("'{}' answers with a label, the task has fields", rule.name()));
+        }
+        // Without a model nothing is known of labels, and the hub has checked.
+        let is_known = self.labels.is_empty() || self.labels.contains(answer);
+        (!is_known).then(|| format!("'{}' answers '{answer}', no label of the task", rule.name()))
     }
 
     /// Decides on what the model made of the text, or on why it could not be run. `draw` is a

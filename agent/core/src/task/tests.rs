@@ -103,7 +103,7 @@ fn view(p: f32) -> ModelView {
 }
 
 fn decide(policy: &TaskPolicy, request: &Request, view: ModelView) -> Entry {
-    let judgement = match policy.before_model(request) {
+    let judgement = match policy.before_model(request, &Rules::default()) {
         Before::Decided(judgement) => judgement,
         Before::AskModel => policy.after_model(request, Ok(view), 0),
     };
@@ -402,7 +402,7 @@ fn a_model_is_asked_for_masks_only_where_text_leaves() {
     let policy = TaskPolicy::new(settings(), &classification()).unwrap();
     let asks = |policy: &TaskPolicy, text: &str| {
         let request = request(text);
-        policy.lets_text_leave(&request, &policy.before_model(&request))
+        policy.lets_text_leave(&request, &policy.before_model(&request, &Rules::default()))
     };
     assert!(asks(&policy, "pump makes noise"));
     assert!(!asks(&policy, " "), "the guard refused it");
@@ -411,4 +411,33 @@ fn a_model_is_asked_for_masks_only_where_text_leaves() {
     assert!(!asks(&closed, "pump makes noise"), "nothing but metadata leaves");
     let entry = decide(&closed, &request("pump makes noise"), view(0.9));
     assert_eq!((entry.outcome.text, entry.outcome.masking), (None, None));
+}
+
+#[test]
+fn rules_of_the_hub_come_after_the_sites_own_and_before_the_model() {
+    let policy = TaskPolicy::new(settings(), &classification()).unwrap();
+    let (hub, _) = Rules::compile(&[
+        rule("hub:fire", "fire", Action::Answer("Breakdown".to_owned())),
+        rule("hub:leak", "leaking", Action::Answer("Breakdown".to_owned())),
+        rule("hub:odd", "noise", Action::Answer("Squeal".to_owned())),
+        rule("hub:noise", "noise", Action::OutOfScope),
+        rule("hub:salary", "salary", Action::OutOfScope),
+    ])
+    .unwrap();
+    let by = |text: &str, hub: &Rules| match policy.before_model(&request(text), hub) {
+        Before::Decided(judgement) => format!("{:?}", judgement.mechanism),
+        Before::AskModel => "the model".to_owned(),
+    };
+    // What the site answers or refuses stands; what it would ask the hub, the hub has answered.
+    assert_eq!(by("pump leaking", &hub), "Rule(\"leak\")");
+    assert_eq!(by("test of noise", &hub), "Rule(\"junk\")");
+    assert_eq!(by("fire in bin", &Rules::default()), "Rule(\"fire\")");
+    assert_eq!(by("fire in bin", &hub), "Rule(\"hub:fire\")");
+    // An answer that the model's task does not know is passed over.
+    assert_eq!(by("noise", &hub), "Rule(\"hub:noise\")");
+    assert!(by("salary of the crew", &hub).starts_with("Guard"), "the guard is first");
+    assert_eq!(by("a hum", &hub), "the model");
+    // The newer set first.
+    let (newer, _) = Rules::compile(&[rule("hub:new", "noise", Action::Escalate)]).unwrap();
+    assert_eq!(by("noise", &Rules::join([newer, hub])), "Rule(\"hub:new\")");
 }

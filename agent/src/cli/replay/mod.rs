@@ -14,11 +14,13 @@ use crate::config::{self, Config};
 use crate::pipeline::{Models, Task};
 use crate::queue::{self, OutcomePage, unhex};
 use crate::release;
+use crate::rules::HubRules;
 use landfall_agent_core::judgement::Judgement;
 use landfall_agent_core::replay::{
     Comparison, Likeness, answer_name, compare, decision_name, draw, mechanism, ruling, verdict,
 };
 use landfall_agent_core::request::Request;
+use landfall_agent_core::rules::Rules;
 use landfall_models::engine::TOLERANCE;
 use landfall_wire::id::{Confidence, ShortDigest};
 use landfall_wire::record::{Mechanism, Outcome, Record};
@@ -70,6 +72,7 @@ struct Part {
 
 /// The task as it decided, or as near as can be.
 struct Stage {
+    hub: Rules,
     task: Task,
     package: Part,
     config: Part,
@@ -140,12 +143,14 @@ impl Stage {
             used: used.map(|digest| digest.to_string()),
             name: Some(backing.package().to_owned()).filter(|name| !name.is_empty()),
         };
+        let used = HubRules::open(&config.data_dir).used();
+        let hub = used.get(&recorded.task).cloned().unwrap_or_default();
         let config = Part {
             recorded: named(recorded.config),
             used: Some(config.digest.to_string()),
             name: None,
         };
-        Ok(Stage { task: Task { policy, backing }, package, config, doubts })
+        Ok(Stage { task: Task { policy, backing }, hub, package, config, doubts })
     }
 }
 
@@ -200,14 +205,14 @@ fn run(
     text: Text,
     stage: Stage,
 ) -> Result<Replayed, Failure> {
-    let Stage { task, package, config, mut doubts } = stage;
+    let Stage { task, hub, package, config, mut doubts } = stage;
     let mut meta: BTreeMap<String, String> = recorded.meta.iter().cloned().collect();
     meta.extend(args.meta.iter().cloned());
     let unknown = unknown_meta(&task, &meta);
     let (name, body) = (recorded.task.clone(), text.text.clone());
     let request = Request { task: name, text: body, caller_id: None, meta };
     request.check().map_err(|error| Failure::usage(error.to_string()))?;
-    let judgement = replay_as(&task, &request, recorded);
+    let judgement = task.replay(&request, &hub, draw(recorded));
     let comparison = compare(recorded, &judgement, LOG_ODDS_TOLERANCE);
     // What cannot be known only matters where the result is another.
     let differs = comparison.likeness == Likeness::Differs;
@@ -217,6 +222,10 @@ fn run(
         Fit::Unknown | Fit::Masked => doubts.push(text.why.clone()),
     }
     doubts.extend(unknown.filter(|_| differs));
+    let by_hub = by_hub(&recorded.mechanism) || by_hub(&judgement.mechanism);
+    if differs && by_hub {
+        doubts.push("the hub's rules may have been others then".to_owned());
+    }
     Ok(Replayed {
         outcome: args.outcome.clone(),
         conclusive: doubts.is_empty(),
@@ -230,8 +239,9 @@ fn run(
     })
 }
 
-fn replay_as(task: &Task, request: &Request, recorded: &Outcome) -> Judgement {
-    task.replay(request, draw(recorded))
+/// Whether a rule of the hub decided: those are in no configuration.
+fn by_hub(mechanism: &Mechanism) -> bool {
+    matches!(mechanism, Mechanism::Rule(name) if name.starts_with(landfall_rules::PREFIX))
 }
 
 /// Metadata that rules look at and that nobody gave.

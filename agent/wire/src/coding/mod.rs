@@ -117,6 +117,7 @@ fn is_coded(record: &Record) -> bool {
                 | Event::Sketch(_)
                 | Event::Clock { .. }
                 | Event::CertificateWanted { .. }
+                | Event::Rules(_)
         ),
         Record::Refusal(_) | Record::Directive(_) | Record::Withheld(_) => false,
     }

@@ -9,6 +9,7 @@ use landfall_wire::record::{
     Mechanism, Outcome, Read, Record, RedactedText, Refusal, StreamId, TaskKind, Verdict,
 };
 use landfall_wire::release::{ReleaseFault, ReleaseOrder, ReleaseRef, ReleaseReport, ReleaseStage};
+use landfall_wire::rules::{RulesOrder, RulesReport};
 use landfall_wire::sketch::{Sketch, TaskSketch, Withheld};
 use proptest::collection::vec;
 use proptest::option;
@@ -219,6 +220,11 @@ fn event() -> impl Strategy<Value = Event> {
             Event::Clock { first, end, off_ms, behind, exact }
         }),
         vec(any::<u8>(), 0..400).prop_map(|request| Event::CertificateWanted { request }),
+        (any::<(u64, u16, u64, u64)>(), option::of(".{0,600}")).prop_map(
+            |((at_ms, slot, number, rule), refused)| {
+                Event::Rules(RulesReport { at_ms, slot, number, rule, refused })
+            }
+        ),
     ]
 }
 
@@ -281,7 +287,13 @@ fn directive() -> impl Strategy<Value = Directive> {
             Directive::Certificate(Certificate { certificate, authorities })
         },
     );
-    prop_oneof![reporting, ordered, certificate, sealed]
+    let numbers = any::<(u16, u64, u64)>();
+    let rules = (numbers, task(), ".{0,300}", vec(any::<u8>(), 0..80)).prop_map(
+        |((slot, number, rule), task, file, signature)| {
+            Directive::Rules(RulesOrder { slot, number, rule, task, file, signature })
+        },
+    );
+    prop_oneof![reporting, ordered, certificate, rules, sealed]
 }
 
 /// Any record, including ones over the limits.

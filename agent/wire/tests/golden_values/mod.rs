@@ -11,6 +11,7 @@ use landfall_wire::record::{
     Mechanism, Outcome, Read, Record, RedactedText, Refusal, StreamId, TaskKind, Verdict,
 };
 use landfall_wire::release::{ReleaseFault, ReleaseOrder, ReleaseRef, ReleaseReport, ReleaseStage};
+use landfall_wire::rules::{RulesOrder, RulesReport};
 use landfall_wire::sketch::{Sketch, TaskSketch, Withheld};
 use std::collections::BTreeMap;
 
@@ -45,6 +46,7 @@ pub(crate) fn about(record: &Record) -> &'static str {
             Event::Sketch(_) => "Record::Event, Sketch",
             Event::Clock { .. } => "Record::Event, Clock",
             Event::CertificateWanted { .. } => "Record::Event, CertificateWanted",
+            Event::Rules(_) => "Record::Event, Rules",
         },
         Record::Loss(loss) => match loss.reason {
             LossReason::Shed => "Record::Loss, shed",
@@ -56,6 +58,7 @@ pub(crate) fn about(record: &Record) -> &'static str {
             Directive::Reporting(_) => "Record::Directive, Reporting",
             Directive::Release(_) => "Record::Directive, Release",
             Directive::Certificate(_) => "Record::Directive, Certificate",
+            Directive::Rules(_) => "Record::Directive, Rules",
             Directive::Unknown(_) => "Record::Directive, of a kind that is not known",
         },
     }
@@ -286,6 +289,8 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
             "event-certificate-wanted",
             Record::Event(Event::CertificateWanted { request: vec![0x30, 0x81, 0xf3] }),
         ),
+        ("event-rules-used", ruled(None)),
+        ("event-rules-refused", ruled(Some("'Foo' is not a label of the task"))),
         ("loss-shed", loss(StreamId::Outcome, LossReason::Shed)),
         ("loss-damaged", loss(StreamId::Answer, LossReason::Damaged)),
         (
@@ -313,6 +318,18 @@ pub(crate) fn records() -> Vec<(&'static str, Record)> {
             })),
         ),
         (
+            "directive-rules",
+            Record::Directive(Directive::Rules(RulesOrder {
+                slot: 3,
+                number: AT_MS,
+                rule: 41,
+                task: "failure-mode".parse().expect("a task name"),
+                file: "[[rule]]\nname = \"bilge\"\nwords = [\"bilge\"]\nanswer = \"Leaking\"\n"
+                    .to_owned(),
+                signature: vec![0x30, 0x45, 2, 1],
+            })),
+        ),
+        (
             "directive-unknown",
             Record::Directive(Directive::Unknown(Sealed {
                 kind: 900,
@@ -332,6 +349,12 @@ fn release(release: Option<Digest>, stage: ReleaseStage) -> Record {
         release,
         stage,
     }))
+}
+
+fn ruled(refused: Option<&str>) -> Record {
+    let refused = refused.map(str::to_owned);
+    let report = RulesReport { at_ms: AT_MS, slot: 3, number: AT_MS - 1000, rule: 41, refused };
+    Record::Event(Event::Rules(report))
 }
 
 fn rolled_back() -> ReleaseStage {

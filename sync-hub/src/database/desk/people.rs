@@ -8,7 +8,8 @@ use crate::database::accounts::trail;
 use crate::database::commands::GiveAnswerError;
 use crate::database::ledger::SqlLedger;
 use crate::database::sql::{self, Connection, params};
-use crate::database::{Command, lock, number};
+use crate::database::{Command, lock, number, views};
+use crate::rules::books::{Ready, RuleError, Wish, take_back};
 use landfall_hub_core::desk::votes::{Standing, standing};
 use landfall_hub_core::desk::{BY_BYTES_MAX, Checked, Draft, Question, check};
 use landfall_hub_core::ledger::{self, Ledger, Refused};
@@ -136,6 +137,8 @@ pub struct Say {
     pub voter: String,
     /// The answer as typed.
     pub draft: Draft,
+    /// Whether it is to be decided like this from now on, once the answer is sent.
+    pub rule: Option<Wish>,
     /// How long it can be taken back.
     pub undo_ms: u64,
     /// Now, by the hub's clock.
@@ -173,7 +176,15 @@ impl Command for Say {
             Ok(checked) => checked,
             Err(error) => return Ok(Err(error.into())),
         };
+        let at = (which.device, self.ticket);
+        let rule = match ready(tx, at, self.rule.as_ref(), (&self.voter, &self.draft))? {
+            Ok(rule) => rule,
+            Err(error) => return Ok(Err(error.into())),
+        };
         vote(tx, &which, (&self.voter, self.now_ms), &checked)?;
+        // One that they gave with an earlier word is taken back with it.
+        take_back(tx, which.escalation, &self.voter, self.now_ms)?;
+        keep_rule(tx, rule, &checked, (&self.voter, self.now_ms))?;
         let review = review(tx, which.escalation)?;
         let send_ms = count(tx, which.escalation, review, self.undo_ms)?;
         release(tx, which.escalation, &self.voter)?;
@@ -254,6 +265,7 @@ impl Command for TakeBack {
         if tx.execute(sql, params![escalation, self.by])? == 0 {
             return Ok(false);
         }
+        take_back(tx, escalation, &self.by, self.now_ms)?;
         count(tx, escalation, review(tx, escalation)?, 0)?;
         let until_ms = self.now_ms.saturating_add(self.claim_ms);
         hold(tx, escalation, &self.by, (self.now_ms, until_ms))?;
@@ -320,6 +332,35 @@ fn send(
     // Given, or not wanted any more: in both cases it is no question for the desk.
     close(tx, which.escalation)?;
     Ok(given)
+}
+
+/// Checks the rule that somebody wishes for with an answer; `None` if they do not, or there is no
+/// such question, which giving the answer tells.
+pub(in crate::database) fn ready(
+    tx: &Connection,
+    (device, ticket): (i64, Ticket),
+    wish: Option<&Wish>,
+    (by, draft): (&str, &Draft),
+) -> sql::Result<Result<Option<Ready>, RuleError>> {
+    let Some(wish) = wish else { return Ok(Ok(None)) };
+    let sql = "SELECT id FROM escalation WHERE device = ?1 AND epoch = ?2 AND seq = ?3";
+    let (epoch, seq) = (crate::database::signed(ticket.epoch.0), number(ticket.seq));
+    let found = tx.maybe(sql, params![device, epoch, seq], |row| row.get::<i64>(0))?;
+    let Some(escalation) = found else { return Ok(Ok(None)) };
+    Ok(wish.ready(tx, (escalation, by), &draft.decision)?.map(Some))
+}
+
+/// Keeps it with the answer: it holds once that is the answer.
+pub(in crate::database) fn keep_rule(
+    tx: &Connection,
+    rule: Option<Ready>,
+    checked: &Checked,
+    (by, now_ms): (&str, u64),
+) -> sql::Result<()> {
+    let Some(rule) = rule else { return Ok(()) };
+    rule.replace(tx, by, now_ms)?;
+    let decision = views::decision(&checked.answer.decision).to_string();
+    rule.keep(tx, Some(&decision), by, now_ms).map(drop)
 }
 
 /// Whether an answer that is given at once (API, command line) needs others to agree; if so it

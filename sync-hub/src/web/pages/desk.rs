@@ -1,6 +1,7 @@
 //! The desk: questions that wait for people, one after the other, made for the keyboard.
 
-use super::escalation::{Typed, candidates, fields};
+use super::escalation::{Typed, candidates, fields, labels_of};
+use super::rules::wish_fields;
 use super::{Sorry, decision, meta, option, put, text, time};
 use crate::database::desk::people::{Claim, ClaimNext, Leave, Say, TakeBack};
 use crate::database::desk::reads::{self, Brief, DeskView, PastCase, PlaceView};
@@ -312,8 +313,10 @@ pub(in crate::web) async fn question(
 ) -> Result<HtmlPage, Sorry> {
     let (device, ticket) = api::name(&device, &ticket)?;
     let brief = find(&app, &device, ticket).await?;
+    let labels = labels_of(&app, device.as_str()).await?;
     let me = by(&headers, "");
-    let at = At { me: &me, task: &wanted_task(query.as_deref()), query: query.as_deref() };
+    let task = wanted_task(query.as_deref());
+    let at = At { me: &me, task: &task, query: query.as_deref(), labels: &labels };
     Ok(page(&brief, &at, None, &Typed::default()))
 }
 
@@ -329,6 +332,8 @@ struct At<'a> {
     me: &'a str,
     task: &'a str,
     query: Option<&'a str>,
+    /// Of the device.
+    labels: &'a [String],
 }
 
 pub(in crate::web) async fn act(
@@ -395,6 +400,7 @@ async fn answer(
         ticket,
         voter: by.to_owned(),
         draft: typed.draft(),
+        rule: typed.rule.wish(),
         undo_ms: app.times.undo_ms,
         now_ms: now_ms(),
     };
@@ -405,7 +411,8 @@ async fn answer(
         Err(error) => {
             let refused = Refused::from(error);
             let brief = find(app, &device, ticket).await?;
-            let at = At { me: by, task: "", query: None };
+            let labels = labels_of(app, device.as_str()).await?;
+            let at = At { me: by, task: "", query: None, labels: &labels };
             let mut page = page(&brief, &at, Some(&refused.message), &typed);
             page.status = refused.status;
             if page.status == StatusCode::NOT_FOUND {
@@ -514,13 +521,18 @@ fn form_of(
     put!(
         html,
         "<label for=\"note\">Note for the asker (optional)</label><textarea id=\"note\" \
-         name=\"note\" rows=\"2\" maxlength=\"{RECORD_META_BYTES_MAX}\">{}</textarea>\
-         <button name=\"action\" value=\"answer\" data-key=\"a\" class=\"main\">Answer <kbd>a</kbd>\
+         name=\"note\" rows=\"2\" maxlength=\"{RECORD_META_BYTES_MAX}\">{}</textarea>",
+        Esc(&typed.note)
+    );
+    if !extraction {
+        wish_fields(html, at.labels, typed);
+    }
+    html.push_str(
+        "<button name=\"action\" value=\"answer\" data-key=\"a\" class=\"main\">Answer <kbd>a</kbd>\
          </button><button name=\"action\" value=\"skip\" data-key=\"s\" formnovalidate>Skip \
          <kbd>s</kbd></button><button name=\"action\" value=\"release\" formnovalidate>Back to the \
          desk</button><button type=\"button\" data-keys-help hidden>Keys <kbd>?</kbd></button>\
          </form>",
-        Esc(&typed.note)
     );
 }
 

@@ -1,7 +1,9 @@
 //! One escalation and the form to answer it.
 
+use super::rules::{TypedRule, wish_fields};
 use super::{Sorry, decision, meta, option, put, text, time};
 use crate::database::views::{EscalationView, kind};
+use crate::rules::views as rules;
 use crate::web::App;
 use crate::web::api::{find_escalation, give_answer, name};
 use crate::web::error::Refused;
@@ -28,6 +30,7 @@ pub(super) struct Typed {
     pub(super) fields: Vec<(String, String)>,
     pub(super) by: String,
     pub(super) note: String,
+    pub(super) rule: TypedRule,
 }
 
 impl Typed {
@@ -49,7 +52,7 @@ impl Typed {
                 "field-value" => typed.fields.push((std::mem::take(&mut field_label), value)),
                 "by" => typed.by = value,
                 "note" => typed.note = value,
-                _ => {}
+                _ => typed.rule.take(&key, &value),
             }
         }
         typed
@@ -83,7 +86,8 @@ pub(in crate::web) async fn escalation(
 ) -> Result<HtmlPage, Sorry> {
     let (device, ticket) = name(&device, &ticket)?;
     let found = find_escalation(&app, device, ticket).await?;
-    Ok(page(&found, None, &Typed::default()))
+    let labels = labels_of(&app, &found.device).await?;
+    Ok(page(&found, &labels, None, &Typed::default()))
 }
 
 pub(in crate::web) async fn answer(
@@ -93,23 +97,36 @@ pub(in crate::web) async fn answer(
 ) -> Result<Response, Sorry> {
     let (device, ticket) = name(&device, &ticket)?;
     let typed = Typed::read(&body);
-    let given = give_answer(&app, device.clone(), ticket, typed.draft()).await;
+    let (draft, rule) = (typed.draft(), typed.rule.wish());
+    let given = give_answer(&app, device.clone(), ticket, draft, rule).await;
     let here = format!("/escalations/{device}/{ticket}");
     let found = find_escalation(&app, device, ticket).await?;
+    let labels = labels_of(&app, &found.device).await?;
     match given {
         Ok(given) => match &given.checked().warning {
             None => Ok(Redirect::to(&here).into_response()),
-            Some(warning) => Ok(page(&found, Some(warning), &typed).into_response()),
+            Some(warning) => Ok(page(&found, &labels, Some(warning), &typed).into_response()),
         },
         Err(Refused { status, message, .. }) => {
-            let mut page = page(&found, Some(&message), &typed);
+            let mut page = page(&found, &labels, Some(&message), &typed);
             page.status = status;
             Ok(page.into_response())
         }
     }
 }
 
-fn page(escalation: &EscalationView, notice: Option<&str>, typed: &Typed) -> HtmlPage {
+/// What rules for the device can be given to others by.
+pub(super) async fn labels_of(app: &App, device: &str) -> Result<Vec<String>, Refused> {
+    let device = device.to_owned();
+    Ok(app.database.read(move |reader| rules::labels(reader, &device)).await?)
+}
+
+fn page(
+    escalation: &EscalationView,
+    rule_labels: &[String],
+    notice: Option<&str>,
+    typed: &Typed,
+) -> HtmlPage {
     let mut html = String::new();
     if let Some(notice) = notice {
         put!(html, "<p class=\"notice bad\" role=\"alert\">{}</p>", Esc(notice));
@@ -154,7 +171,7 @@ fn page(escalation: &EscalationView, notice: Option<&str>, typed: &Typed) -> Htm
         }
     }
     if escalation.state == Stage::Open.name() && session::actor().may(Role::Operator) {
-        answer_form(&mut html, escalation, typed);
+        answer_form(&mut html, escalation, rule_labels, typed);
     } else {
         html.push_str("<p><a href=\"/escalations\">To the open questions</a></p>");
     }
@@ -177,7 +194,12 @@ pub(super) fn candidates(list: &Value) -> Vec<(String, f64)> {
     list.as_array().into_iter().flatten().filter_map(part).collect()
 }
 
-fn answer_form(html: &mut String, escalation: &EscalationView, typed: &Typed) {
+fn answer_form(
+    html: &mut String,
+    escalation: &EscalationView,
+    rule_labels: &[String],
+    typed: &Typed,
+) {
     put!(
         html,
         "<h2>Answer</h2><form class=\"answer\" method=\"post\" action=\"/escalations/{}/{}\">{}",
@@ -205,6 +227,9 @@ fn answer_form(html: &mut String, escalation: &EscalationView, typed: &Typed) {
          </textarea>",
         Esc(&typed.note),
     );
+    if escalation.kind.as_deref().map(kind) != Some(TaskKind::Extraction) {
+        wish_fields(html, rule_labels, typed);
+    }
     match escalation.kind.as_deref().map(kind) {
         Some(TaskKind::Extraction) => html.push_str(
             "<button name=\"decision\" value=\"fields\">Answer with these fields</button>",

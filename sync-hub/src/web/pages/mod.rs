@@ -8,6 +8,7 @@ mod fleet;
 mod lists;
 mod login;
 mod quality;
+mod rules;
 
 pub(super) use accounts::{accounts, change as change_account, trail};
 pub(super) use desk::{
@@ -18,6 +19,7 @@ pub(super) use fleet::{device, fleet, live as fleet_live};
 pub(super) use lists::{escalations, outcomes};
 pub(super) use login::{change_own, login, own, sign_in, sign_out};
 pub(super) use quality::quality;
+pub(super) use rules::{act as change_rules, rules};
 
 use super::error::Refused;
 use super::html::{Esc, HtmlPage};
