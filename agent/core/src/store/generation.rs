@@ -54,6 +54,15 @@ impl Generation {
         Ok(bytes.as_deref().and_then(Value::open).and_then(|value| Meta::parse(&value)))
     }
 
+    /// Another one takes it.
+    pub(super) fn forget_told(&mut self) -> Result<(), Failed> {
+        if self.told()?.is_none() {
+            return Ok(());
+        }
+        let changes = Changes { put: Vec::new(), remove: vec![keys::TOLD.to_vec()] };
+        self.table.commit(changes).map_err(|e| Failed::Generation(self.number, e))
+    }
+
     /// These positions are in it.
     pub(super) fn holds(&mut self, meta: &Meta) {
         self.outcomes = meta.outcomes;

@@ -238,6 +238,9 @@ fn replace(
     let last =
         damaged.iter().map(|bad| bad.number).chain(state.generations.iter().map(|g| g.number));
     begin(medium, last.max().unwrap_or(0) + 1, state, evidence.told.as_ref())?;
+    // Only the newest holds what was told: it takes that out with its last commit of the salvage.
+    let (_, older) = state.generations.split_last_mut().expect("just begun");
+    older.iter_mut().try_for_each(Generation::forget_told)?;
     let salvaged = copy_out(medium, state, damaged, evidence, find)?;
     let mut draft = Draft::new(state.meta.clone());
     let missing = missing(state)?;
