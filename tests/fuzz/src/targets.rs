@@ -278,19 +278,29 @@ fn records() -> Vec<Vec<u8>> {
     golden(|name| !name.starts_with("frame-") && !name.starts_with("coded-"))
 }
 
-/// Records as the store seals them: magic, kind, epoch, number, length, checksum.
+/// Records as the store seals them, each alone and all in packs.
 fn values() -> Vec<Vec<u8>> {
-    let seal = |record: Vec<u8>| {
-        let mut fields = vec![2];
-        fields.extend([7; 8]);
-        fields.extend(9_u64.to_le_bytes());
-        fields.extend(u32::try_from(record.len()).unwrap_or(0).to_le_bytes());
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&fields);
-        crc.update(&record);
-        [&b"LFv1"[..], &fields, &crc.finalize().to_le_bytes(), &record].concat()
+    let records = records();
+    let packed = |records: &[Vec<u8>]| -> Vec<u8> {
+        let length = |record: &Vec<u8>| u16::try_from(record.len()).unwrap_or(0).to_le_bytes();
+        records.iter().flat_map(|record| [&length(record)[..], record].concat()).collect()
     };
-    records().into_iter().map(seal).collect()
+    let packs = records.chunks(4).map(packed).collect::<Vec<_>>();
+    let chained = packs.iter().map(|pack| seal(96, &[&[7; 32], &pack[..]].concat()));
+    let events = packs.iter().map(|pack| seal(66, pack));
+    records.iter().map(|record| seal(2, record)).chain(events).chain(chained).collect()
+}
+
+/// Magic, kind, epoch, number, length, checksum.
+fn seal(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let mut fields = vec![kind];
+    fields.extend([7; 8]);
+    fields.extend(9_u64.to_le_bytes());
+    fields.extend(u32::try_from(payload.len()).unwrap_or(0).to_le_bytes());
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&fields);
+    crc.update(payload);
+    [&b"LFv1"[..], &fields, &crc.finalize().to_le_bytes(), payload].concat()
 }
 
 fn rule_texts() -> Vec<Vec<u8>> {

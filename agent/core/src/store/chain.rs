@@ -4,11 +4,9 @@
 //! as long as a record beside it is held: a range that is dropped is bridged by a mark at each
 //! end. The value after the last outcome is in the meta, and written in the same commit.
 
-use super::keys;
 use super::medium::Medium;
 use super::meta::Meta;
 use super::state::{Failed, State};
-use super::value::Value;
 use landfall_wire::chain::{ChainMark, ChainValue};
 use landfall_wire::id::{DeviceId, Epoch, ShortDigest};
 use landfall_wire::record::{Loss, StreamId};
@@ -110,15 +108,16 @@ impl State {
         {
             return Ok(Some(head.value));
         }
-        let get = |seq| self.get(&keys::record(StreamId::Outcome, epoch, seq));
-        let here = get(at)?;
-        if let Some(before) = here.as_deref().and_then(Value::open).and_then(|value| value.before) {
+        let outcome = |seq| self.held(StreamId::Outcome, epoch, seq);
+        if let Some(run) = outcome(at)?
+            && let Some((_, Some(before), _)) = run.chained().next()
+        {
             return Ok(Some(before));
         }
         let Some(last) = at.checked_sub(1) else { return Ok(None) };
-        let last = get(last)?;
-        let last = last.as_deref().and_then(Value::open);
-        Ok(last.and_then(|value| Some(value.before?.after(value.payload))))
+        let run = outcome(last)?;
+        let last = run.as_ref().and_then(|run| run.chained().next());
+        Ok(last.and_then(|(_, before, payload)| Some(before?.after(payload))))
     }
 
     /// The mark at a position, if it can be told.

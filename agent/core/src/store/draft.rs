@@ -4,20 +4,22 @@ use super::StoreError;
 use super::keys;
 use super::medium::Changes;
 use super::meta::Meta;
+use super::pack::{Numbered, Pack};
 use super::refused::RefusedId;
 use super::standing::{Directives, NotDone, Standing, named};
-use super::state::{Failed, State, encode, seal, seal_record};
+use super::state::{Failed, State, encode};
 use super::ticket::{RetryRecord, Stage, TicketRecord};
 use super::types::{CallerKey, Committed, Kept};
-use super::value::{Kind, Value};
 use crate::session::{Arrived, Down, DownBatch};
 use crate::task::Entry;
-use landfall_wire::chain::ChainMark;
+use landfall_wire::chain::{ChainMark, ChainValue};
 use landfall_wire::directive::Directive;
 use landfall_wire::frame::Position;
 use landfall_wire::id::{Epoch, Ticket};
+use landfall_wire::limits::RECORD_BYTES_MAX;
 use landfall_wire::record::{Answer, Event, Loss, Record, StreamId, Verdict};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Told how the commit went.
 pub(super) type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -25,6 +27,8 @@ pub(super) type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 pub(super) struct Draft {
     pub(super) meta: Meta,
     pub(super) changes: Changes,
+    /// New records, one value for each stream, that are not among the changes yet.
+    packs: Vec<Pack>,
     pub(super) ends: BTreeMap<(StreamId, Epoch), u64>,
     pub(super) records: u64,
     /// Tickets that open and close with this commit.
@@ -49,6 +53,7 @@ impl Draft {
         Draft {
             meta,
             changes: Changes::default(),
+            packs: Vec::new(),
             ends: BTreeMap::new(),
             records: 0,
             opened: 0,
@@ -67,7 +72,16 @@ impl Draft {
 
     /// Whether there is something to write.
     pub(super) fn is_dirty(&self) -> bool {
-        self.moved || !self.changes.put.is_empty() || !self.changes.remove.is_empty()
+        let Changes { put, remove } = &self.changes;
+        self.moved || !put.is_empty() || !remove.is_empty() || !self.packs.is_empty()
+    }
+
+    /// What is to be written, the positions after it included.
+    pub(super) fn take_changes(&mut self) -> Changes {
+        let mut changes = std::mem::take(&mut self.changes);
+        changes.put.extend(self.packs.drain(..).map(Pack::seal));
+        changes.put.push((keys::META.to_vec(), self.meta.seal()));
+        changes
     }
 
     pub(super) fn then(&mut self, done: Done) {
@@ -95,39 +109,27 @@ impl Draft {
                 return repeat(key, &known, kept).map_err(Failed::Store);
             }
         }
-        let before = self.meta.clone();
-        self.new_entry(entry, key).map_err(|error| {
-            self.meta = before;
-            Failed::Store(error)
-        })
+        Ok(self.new_entry(entry, key)?)
     }
 
+    /// Nothing is changed before everything is known to fit.
     fn new_entry(&mut self, entry: Entry, key: Option<CallerKey>) -> Result<Committed, StoreError> {
         let Entry { mut outcome, escalation, reply } = entry;
         let epoch = self.meta.epoch;
-        let outcome_seq = self.meta.take_seq(StreamId::Outcome);
-        self.meta.outcomes += 1;
-        let mut put = Vec::with_capacity(5);
-        let mut ticket = None;
-        let ttl_secs = escalation.as_ref().map_or(0, |escalation| escalation.ttl_secs);
+        let outcome_seq = self.meta.end(StreamId::Outcome);
+        let mut asked = None;
         if let Some(mut escalation) = escalation {
-            let seq = self.meta.take_seq(StreamId::Escalation);
+            let seq = self.meta.end(StreamId::Escalation);
+            let (ticket, ttl_secs) = (Ticket { epoch, seq }, escalation.ttl_secs);
             escalation.outcome_seq = outcome_seq;
             if let Verdict::Escalated { seq: in_outcome, .. } = &mut outcome.verdict {
                 *in_outcome = seq;
             }
-            let record = Record::Escalation(escalation).fit();
-            let value = seal_record(&record, StreamId::Escalation, epoch, seq)?;
-            put.push((keys::record(StreamId::Escalation, epoch, seq), value));
-            ticket = Some(Ticket { epoch, seq });
+            let payload = encode(&Record::Escalation(escalation).fit())?;
+            asked = Some((ticket, ttl_secs, payload));
         }
+        let ticket = asked.as_ref().map(|(ticket, ..)| *ticket);
         let payload = encode(&Record::Outcome(outcome).fit())?;
-        let running_ms = self.meta.running_ms;
-        let begins = self.meta.chain.as_mut().and_then(|chain| chain.beginning(epoch));
-        let before = self.meta.chain.as_mut().map(|chain| chain.follow(&payload, running_ms));
-        let kind = Kind::Record(StreamId::Outcome);
-        let value = seal(Value { kind, epoch, seq: outcome_seq, before, payload: &payload })?;
-        put.push((keys::record(StreamId::Outcome, epoch, outcome_seq), value));
         if let Some(key) = key {
             let too_large = || StoreError::Record("the reply is too large to keep".to_owned());
             let reply = reply.kept();
@@ -135,17 +137,14 @@ impl Draft {
             let record = RetryRecord { key, ticket, reply };
             let value = record.seal(epoch, outcome_seq).ok_or_else(too_large)?;
             let retry_key = keys::retry(&record.key);
-            put.push((retry_key.clone(), value));
+            self.changes.put.push((retry_key.clone(), value));
             self.retries.insert(retry_key, (record.key, kept));
         }
-        self.changes.put.append(&mut put);
-        self.wrote(StreamId::Outcome, epoch, outcome_seq);
-        if let Some(ticket) = ticket {
-            self.wrote(StreamId::Escalation, epoch, ticket.seq);
+        if let Some((ticket, ttl_secs, payload)) = asked {
+            self.append(StreamId::Escalation, &payload)?;
             self.ask(ticket, ttl_secs);
         }
-        let due = self.meta.chain.as_mut().and_then(|chain| chain.due(epoch));
-        begins.into_iter().chain(due).try_for_each(|mark| self.mark(mark))?;
+        self.append_outcome(&payload)?;
         Ok(Committed { epoch, outcome_seq, ticket, repeated: None })
     }
 
@@ -156,30 +155,44 @@ impl Draft {
 
     /// Any record but an outcome, encoded; returns its number.
     pub(super) fn append(&mut self, stream: StreamId, payload: &[u8]) -> Result<u64, StoreError> {
-        let epoch = self.meta.epoch;
-        let seq = self.meta.stream(stream, epoch).map_or(0, |s| s.end);
-        let kind = Kind::Record(stream);
-        let value = seal(Value { kind, epoch, seq, before: None, payload })?;
-        self.meta.take_seq(stream);
-        self.changes.put.push((keys::record(stream, epoch, seq), value));
-        self.wrote(stream, epoch, seq);
-        Ok(seq)
+        check_size(payload)?;
+        Ok(self.number(stream, None, payload))
     }
 
-    /// An outcome that is sent once more, which takes its place in the hash chain.
+    /// An outcome, encoded, which takes its place in the hash chain.
     pub(super) fn append_outcome(&mut self, payload: &[u8]) -> Result<u64, StoreError> {
-        let (stream, epoch, running_ms) =
-            (StreamId::Outcome, self.meta.epoch, self.meta.running_ms);
+        check_size(payload)?;
+        let (epoch, running_ms) = (self.meta.epoch, self.meta.running_ms);
         let begins = self.meta.chain.as_mut().and_then(|chain| chain.beginning(epoch));
-        let before = self.meta.chain.as_mut().map(|chain| chain.follow(payload, running_ms));
-        let seq = self.meta.take_seq(stream);
+        let chain = self.meta.chain.as_mut();
+        let chain = chain.map(|chain| (chain.follow(payload, running_ms), chain.value));
+        let seq = self.number(StreamId::Outcome, chain, payload);
         self.meta.outcomes += 1;
-        let value = seal(Value { kind: Kind::Record(stream), epoch, seq, before, payload })?;
-        self.changes.put.push((keys::record(stream, epoch, seq), value));
-        self.wrote(stream, epoch, seq);
         let due = self.meta.chain.as_mut().and_then(|chain| chain.due(epoch));
         begins.into_iter().chain(due).try_for_each(|mark| self.mark(mark))?;
         Ok(seq)
+    }
+
+    /// Gives a record its number and its place in a value.
+    fn number(
+        &mut self,
+        stream: StreamId,
+        chain: Option<(ChainValue, ChainValue)>,
+        payload: &[u8],
+    ) -> u64 {
+        let (epoch, seq) = (self.meta.epoch, self.meta.take_seq(stream));
+        let record = Numbered { stream, epoch, seq, chain, payload };
+        match self.packs.iter_mut().find(|pack| pack.is_of(stream, epoch)) {
+            Some(pack) => {
+                if !pack.push(record) {
+                    let full = std::mem::replace(pack, Pack::begin(record));
+                    self.changes.put.push(full.seal());
+                }
+            }
+            None => self.packs.push(Pack::begin(record)),
+        }
+        self.wrote(stream, epoch, seq..seq + 1);
+        seq
     }
 
     /// A question waits for an answer.
@@ -305,10 +318,16 @@ impl Draft {
         Ok(true)
     }
 
-    /// Copies a record that is already numbered.
-    pub(super) fn copy(&mut self, stream: StreamId, epoch: Epoch, seq: u64, sealed: Vec<u8>) {
-        self.changes.put.push((keys::record(stream, epoch, seq), sealed));
-        self.wrote(stream, epoch, seq);
+    /// Copies a value with records that are already numbered.
+    pub(super) fn copy(
+        &mut self,
+        stream: StreamId,
+        epoch: Epoch,
+        numbers: Range<u64>,
+        sealed: Vec<u8>,
+    ) {
+        self.changes.put.push((keys::record(stream, epoch, numbers.start), sealed));
+        self.wrote(stream, epoch, numbers);
     }
 
     /// Writes a ticket with its place among the deadlines.
@@ -334,11 +353,16 @@ impl Draft {
         }
     }
 
-    fn wrote(&mut self, stream: StreamId, epoch: Epoch, seq: u64) {
+    fn wrote(&mut self, stream: StreamId, epoch: Epoch, numbers: Range<u64>) {
         let end = self.ends.entry((stream, epoch)).or_default();
-        *end = (*end).max(seq + 1);
-        self.records += 1;
+        *end = (*end).max(numbers.end);
+        self.records += numbers.end - numbers.start;
     }
+}
+
+fn check_size(payload: &[u8]) -> Result<(), StoreError> {
+    let fits = payload.len() <= RECORD_BYTES_MAX;
+    fits.then_some(()).ok_or_else(|| StoreError::Record("it is too large".to_owned()))
 }
 
 fn repeat(key: &CallerKey, known: &CallerKey, kept: Kept) -> Result<Committed, StoreError> {

@@ -10,7 +10,7 @@ use super::ops::{Op, Reply};
 use super::state::{Failed, Health, Shared, State};
 use super::types::Opened;
 use super::witness::Witness;
-use super::{StoreError, WhenFull, keys};
+use super::{StoreError, WhenFull};
 use landfall_wire::record::Record;
 use std::sync::Arc;
 
@@ -264,8 +264,7 @@ impl Engine {
             draft.meta.offer();
         }
         draft.meta.forget_finished();
-        let mut changes = std::mem::take(&mut draft.changes);
-        changes.put.push((keys::META.to_vec(), draft.meta.seal()));
+        let changes = draft.take_changes();
         let written = {
             let state = self.shared.state();
             match state.generations.last() {

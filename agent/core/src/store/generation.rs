@@ -4,8 +4,9 @@
 use super::keys;
 use super::medium::{Changes, Medium, Table, TableError};
 use super::meta::Meta;
+use super::run::Run;
 use super::state::Failed;
-use super::value::Value;
+use super::value::{PACK_RECORDS_MAX, Value};
 use super::witness::Seal;
 use landfall_wire::id::Epoch;
 use landfall_wire::record::StreamId;
@@ -80,12 +81,23 @@ impl Generation {
     /// Looks up where its streams end.
     pub(super) fn find_ends(&mut self, meta: &Meta) -> Result<(), TableError> {
         for s in &meta.streams {
-            let from = keys::record(s.stream, s.epoch, 0);
-            let to = keys::record(s.stream, s.epoch, u64::MAX);
-            if let Some((key, _)) = self.table.last(&from, &to)? {
-                let end = keys::parse_seq(&key).map_or(0, |seq| seq.saturating_add(1));
-                self.ends.insert((s.stream, s.epoch), end);
+            let mut from = keys::record(s.stream, s.epoch, 0);
+            let mut to = keys::record(s.stream, s.epoch, u64::MAX);
+            let mut end = None;
+            while let Some((key, bytes)) = self.table.last(&from, &to)? {
+                let first = keys::parse_seq(&key).unwrap_or(0);
+                // Of one that cannot be read the first record is known.
+                let run = Run::open(s.stream, s.epoch, &key, bytes);
+                let known = run.map_or(first.saturating_add(1), |run| run.numbers().end);
+                if end.is_none() {
+                    // A pack that begins before the last value may reach further.
+                    let first = first.saturating_sub(PACK_RECORDS_MAX);
+                    from = keys::record(s.stream, s.epoch, first);
+                }
+                end = end.max(Some(known));
+                to = key;
             }
+            self.ends.extend(end.map(|end| ((s.stream, s.epoch), end)));
         }
         Ok(())
     }

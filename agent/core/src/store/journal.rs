@@ -6,9 +6,8 @@
 //! record told the hub.
 
 use super::keys;
-use super::medium::Pair;
+use super::run::Cursor;
 use super::state::{Failed, Shared, State};
-use super::value::{Kind, Value};
 use landfall_wire::chain::ChainValue;
 use landfall_wire::id::{Epoch, IdError, Ticket};
 use landfall_wire::record::StreamId;
@@ -126,47 +125,21 @@ impl State {
         max: usize,
         found: &mut Vec<HeldOutcome>,
     ) -> Result<(), Failed> {
-        let HeldEpoch { epoch, mut generations } = held;
+        let HeldEpoch { epoch, generations } = held;
         let acked = self.meta.acked(StreamId::Outcome, epoch);
-        let mut from = keys::record(StreamId::Outcome, epoch, first);
-        let mut to = keys::record(StreamId::Outcome, epoch, u64::MAX);
-        to.push(0);
+        let mut cursor = Cursor::of(StreamId::Outcome, epoch, generations);
+        let mut next = first;
         while found.len() < max {
-            let Some((key, bytes)) = self.first_of(&mut generations, &from, &to)? else { break };
-            let value = Value::open(&bytes).filter(|value| {
-                value.kind == Kind::Record(StreamId::Outcome)
-                    && value.epoch == epoch
-                    && Some(value.seq) == keys::parse_seq(&key)
-            });
-            found.extend(value.map(|value| HeldOutcome {
-                id: OutcomeId { epoch, seq: value.seq },
-                record: value.payload.to_vec(),
-                before: value.before,
-                at_hub: value.seq < acked,
+            let Some(run) = cursor.next(self, next..u64::MAX)? else { break };
+            next = run.numbers().end;
+            let left = max - found.len();
+            found.extend(run.chained().take(left).map(|(seq, before, record)| HeldOutcome {
+                id: OutcomeId { epoch, seq },
+                record: record.to_vec(),
+                before,
+                at_hub: seq < acked,
             }));
-            from = [key.as_slice(), &[0]].concat();
         }
         Ok(())
-    }
-
-    /// The first pair in any of these generations; those that have no more are left out from
-    /// then on.
-    fn first_of(
-        &self,
-        generations: &mut Vec<usize>,
-        from: &[u8],
-        to: &[u8],
-    ) -> Result<Option<Pair>, Failed> {
-        let mut best: Option<Pair> = None;
-        let mut over = Vec::new();
-        for &at in generations.iter() {
-            match self.first(at, from, to)? {
-                None => over.push(at),
-                Some(pair) if best.as_ref().is_none_or(|best| pair.0 < best.0) => best = Some(pair),
-                Some(_) => {}
-            }
-        }
-        generations.retain(|at| !over.contains(at));
-        Ok(best)
     }
 }

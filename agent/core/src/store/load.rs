@@ -318,7 +318,8 @@ fn copy_out(
             }
         };
         salvage::records(medium, evidence, bad.number, &meta, &mut |stream, value, sealed| {
-            draft.copy(stream, value.epoch, value.seq, sealed);
+            let numbers = value.seq..value.seq.saturating_add(1);
+            draft.copy(stream, value.epoch, numbers, sealed);
             flush(&mut draft, 256);
         })?;
         salvage::retries(medium, evidence, bad.number, &mut |key, sealed| {
@@ -381,20 +382,20 @@ fn remember_deadlines(state: &mut State) -> Result<(), Failed> {
 fn missing(state: &State) -> Result<Vec<Loss>, Failed> {
     let mut losses = Vec::new();
     for s in state.meta.streams.iter().filter(|s| s.epoch != state.meta.epoch) {
+        let mut cursor = state.cursor(s.stream, s.epoch, s.acked);
         let mut next = s.acked;
         while next < s.end && losses.len() < LOSS_RANGES_MAX {
-            let held = state.next_record(s.stream, s.epoch, next, s.end)?;
-            let held = held.map_or(s.end, |(seq, _)| seq);
-            if held > next {
+            let held = cursor.next(state, next..s.end)?.map_or(s.end..s.end, |run| run.numbers());
+            if held.start > next {
                 losses.push(Loss {
                     stream: s.stream,
                     epoch: s.epoch,
                     first: next,
-                    end: held,
+                    end: held.start,
                     reason: LossReason::Damaged,
                 });
             }
-            next = held.saturating_add(1);
+            next = held.end;
         }
     }
     Ok(losses)
@@ -410,9 +411,9 @@ fn keep_witness(medium: &mut dyn Medium, state: &State) {
 /// Commits a draft while there is no engine yet.
 fn write(state: &mut State, mut draft: Draft) -> Result<(), Failed> {
     draft.meta.counter = state.meta.counter + 1;
-    draft.changes.put.push((keys::META.to_vec(), draft.meta.seal()));
+    let changes = draft.take_changes();
     let newest = state.generations.last_mut().expect("a generation was begun");
-    let written = newest.table.commit(draft.changes);
+    let written = newest.table.commit(changes);
     written.map_err(|e| Failed::Generation(newest.number, e))?;
     for (stream, end) in draft.ends {
         let known = newest.ends.entry(stream).or_default();

@@ -124,6 +124,11 @@ impl Meta {
         self.stream(stream, epoch).map_or(u64::MAX, |s| s.acked)
     }
 
+    /// The next sequence number of a stream of this epoch.
+    pub(super) fn end(&self, stream: StreamId) -> u64 {
+        self.stream(stream, self.epoch).map_or(0, |s| s.end)
+    }
+
     /// Takes the next sequence number of a stream of this epoch.
     pub(super) fn take_seq(&mut self, stream: StreamId) -> u64 {
         let epoch = self.epoch;

@@ -40,8 +40,10 @@ mod look;
 mod medium;
 mod meta;
 mod ops;
+mod pack;
 mod refused;
 mod rollback;
+mod run;
 mod salvage;
 mod standing;
 mod state;
@@ -50,6 +52,9 @@ mod types;
 mod upkeep;
 mod value;
 mod witness;
+
+#[cfg(test)]
+mod tests;
 
 pub use config::{
     BALLAST_BYTES, BYTES_MIN, CACHE_BYTES, DAY_MS, GENERATION_BYTES_MAX, GENERATION_RECORDS_MAX,

@@ -139,7 +139,7 @@ impl Draft {
             }
         }
         // As it lies there; it may be gone, if the hub was slow to say so.
-        let held = state.get(&keys::record(id.stream, id.epoch, id.seq))?;
+        let held = state.held(id.stream, id.epoch, id.seq)?.and_then(|run| run.first_alone());
         let payload = Record::Refusal(refusal).encode();
         let payload = payload.map_err(|e| StoreError::Record(e.to_string()))?;
         let (kind, Position { epoch, next: seq, .. }) = (Kind::Refused, at);

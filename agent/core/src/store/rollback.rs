@@ -105,13 +105,14 @@ impl Engine {
         };
         let state = self.shared.state();
         let mut next = events.reach.max(events.acked);
-        while let Some((seq, payload)) =
-            state.next_record(StreamId::Event, events.epoch, next, events.end)?
-        {
-            if let Ok(Record::Loss(loss)) = Record::decode(&payload) {
-                told.push(loss);
+        let mut cursor = state.cursor(StreamId::Event, events.epoch, next);
+        while let Some(run) = cursor.next(&state, next..events.end)? {
+            for (_, payload) in run.records() {
+                if let Ok(Record::Loss(loss)) = Record::decode(payload) {
+                    told.push(loss);
+                }
             }
-            next = seq + 1;
+            next = run.numbers().end;
         }
         Ok(told)
     }

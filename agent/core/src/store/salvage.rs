@@ -42,7 +42,7 @@ impl Evidence {
             told.stream(stream, value.epoch).is_none_or(|standing| value.seq < standing.end)
         };
         match value.kind {
-            Kind::Record(stream) => before_end(stream),
+            Kind::Record(stream) | Kind::Pack(stream) => before_end(stream),
             Kind::Ticket => before_end(StreamId::Escalation),
             Kind::Retry => before_end(StreamId::Outcome),
             Kind::Meta => value.seq <= told.counter,
@@ -161,8 +161,9 @@ pub(super) fn survey(
                 }
             }
         }
-        // What the hub refused, it has. Witnesses are not kept in generations.
-        Kind::Refused | Kind::Witness => {}
+        // What the hub refused, it has. Witnesses are not kept in generations, and packs were
+        // taken apart.
+        Kind::Refused | Kind::Witness | Kind::Pack(_) => {}
     })
 }
 
@@ -216,9 +217,12 @@ fn each(
     number: u64,
     visit: &mut dyn FnMut(&Value<'_>),
 ) -> Result<(), StoreError> {
-    // A value that two pieces hold is seen twice, which is harmless.
+    // A value that two pieces hold is seen twice, which is harmless. Packs are taken apart:
+    // what a torn write left of a number must not hide what was written under it later, and only
+    // of single records the later takes the place of the earlier.
     let mut told = |piece: &[u8]| {
-        carve(piece).filter(|value| evidence.may_be_told(value)).for_each(|value| visit(&value));
+        let values = carve(piece).flat_map(Value::singles);
+        values.filter(|value| evidence.may_be_told(value)).for_each(|value| visit(&value));
     };
     told(evidence.tip(number));
     medium.raw(number, &mut told)

@@ -11,7 +11,7 @@ use super::ticket::{RetryRecord, Stage, TicketRecord};
 use super::types::{
     CallerKey, Chunk, Kept, Recall, StoreStatus, StreamStatus, TicketState, TicketStatus,
 };
-use super::value::{Kind, Value};
+use super::value::Value;
 use super::{BALLAST_BYTES, StoreError};
 use crate::session::Held;
 use landfall_wire::frame::Position;
@@ -239,19 +239,23 @@ impl Shared {
         state.check_open()?;
         let end = state.meta.stream(stream, epoch).map_or(first, |s| s.end.min(end));
         let mut chunk = Chunk { records: Vec::new(), next_held: end };
+        let mut cursor = state.cursor(stream, epoch, first);
         let (mut bytes, mut next) = (0, first);
         while next < end {
-            let found = state.next_record(stream, epoch, next, end)?;
-            state.check_hole(stream, epoch, next, found.as_ref().map_or(end, |(seq, _)| *seq))?;
-            let Some((seq, payload)) = found else { break };
-            if seq != next || (!chunk.records.is_empty() && bytes + payload.len() > bytes_max) {
-                chunk.next_held = seq;
-                break;
+            let run = cursor.next(&state, next..end)?;
+            let held = run.as_ref().map_or(end, |run| run.numbers().start);
+            state.check_hole(stream, epoch, next, held)?;
+            chunk.next_held = held;
+            let Some(run) = run.filter(|_| held == next) else { break };
+            for (seq, payload) in run.records() {
+                if !chunk.records.is_empty() && bytes + payload.len() > bytes_max {
+                    return Ok(chunk);
+                }
+                bytes += payload.len();
+                chunk.records.push(payload.to_vec());
+                next = seq + 1;
+                chunk.next_held = next;
             }
-            bytes += payload.len();
-            chunk.records.push(payload);
-            next += 1;
-            chunk.next_held = next;
         }
         Ok(chunk)
     }
@@ -323,7 +327,7 @@ impl State {
         generation.table.first(from, to).map_err(|e| Failed::Generation(generation.number, e))
     }
 
-    fn last(&self, at: usize, from: &[u8], to: &[u8]) -> Result<Option<Pair>, Failed> {
+    pub(super) fn last(&self, at: usize, from: &[u8], to: &[u8]) -> Result<Option<Pair>, Failed> {
         let Some(generation) = self.generations.get(at) else { return Ok(None) };
         generation.table.last(from, to).map_err(|e| Failed::Generation(generation.number, e))
     }
@@ -358,63 +362,9 @@ impl State {
         let detail = format!("{} {first} to {} are gone", stream.name(), end - 1);
         Err(Failed::Generation(number, TableError::Damaged(detail)))
     }
-
-    /// The first whole record of `first..end`, from whichever generation has it.
-    pub(super) fn next_record(
-        &self,
-        stream: StreamId,
-        epoch: Epoch,
-        first: u64,
-        end: u64,
-    ) -> Result<Option<(u64, Vec<u8>)>, Failed> {
-        let mut from = keys::record(stream, epoch, first);
-        let to = keys::record(stream, epoch, end);
-        loop {
-            let mut best: Option<Pair> = None;
-            for (at, generation) in self.generations.iter().enumerate() {
-                let ends = generation.ends.get(&(stream, epoch));
-                if ends.is_some_and(|end| *end > first)
-                    && let Some(pair) = self.first(at, &from, &to)?
-                    && best.as_ref().is_none_or(|best| pair.0 < best.0)
-                {
-                    let exact = pair.0 == from;
-                    best = Some(pair);
-                    if exact {
-                        break;
-                    }
-                }
-            }
-            let Some((key, bytes)) = best else { return Ok(None) };
-            let value = Value::open(&bytes).filter(|value| {
-                value.kind == Kind::Record(stream)
-                    && value.epoch == epoch
-                    && Some(value.seq) == keys::parse_seq(&key)
-            });
-            if let Some(value) = value {
-                return Ok(Some((value.seq, value.payload.to_vec())));
-            }
-            from = [key.as_slice(), &[0]].concat();
-        }
-    }
-}
-
-/// A record as it is stored.
-pub(super) fn seal_record(
-    record: &Record,
-    stream: StreamId,
-    epoch: Epoch,
-    seq: u64,
-) -> Result<Vec<u8>, StoreError> {
-    let payload = encode(record)?;
-    seal(Value { kind: Kind::Record(stream), epoch, seq, before: None, payload: &payload })
 }
 
 /// A record as it travels.
 pub(super) fn encode(record: &Record) -> Result<Vec<u8>, StoreError> {
     record.encode().map_err(|e| StoreError::Record(e.to_string()))
-}
-
-/// A record's value as it is stored.
-pub(super) fn seal(value: Value<'_>) -> Result<Vec<u8>, StoreError> {
-    value.seal().ok_or_else(|| StoreError::Record("it is too large".to_owned()))
 }

@@ -4,6 +4,7 @@
 use super::engine::Engine;
 use super::generation::Generation;
 use super::medium::{Changes, Notice};
+use super::run::Cursor;
 use super::state::{Failed, Health, State};
 use super::ticket::{Stage, TicketRecord};
 use super::value::Value;
@@ -218,16 +219,15 @@ impl Engine {
         if acked == u64::MAX {
             return Ok(());
         }
-        let mut from = keys::record(stream, epoch, acked);
-        let to = keys::record(stream, epoch, u64::MAX);
+        let mut cursor = Cursor::of(stream, epoch, vec![0]);
+        let mut next = acked;
         loop {
-            let pair = self.shared.state().first(0, &from, &to)?;
-            let Some((key, sealed)) = pair else { return Ok(()) };
-            from = [key.as_slice(), &[0]].concat();
-            if let Some(seq) = keys::parse_seq(&key) {
-                self.draft.copy(stream, epoch, seq, sealed);
-                self.flush_carried()?;
-            }
+            let run = cursor.next(&self.shared.state(), next..u64::MAX)?;
+            let Some(run) = run else { return Ok(()) };
+            next = run.numbers().end;
+            let (numbers, sealed) = run.into_whole();
+            self.draft.copy(stream, epoch, numbers, sealed);
+            self.flush_carried()?;
         }
     }
 

@@ -13,9 +13,17 @@
 //! ```
 //! The payload of a chained outcome (kind 32) begins with 32 bytes of the hash chain before it;
 //! an outcome of an agent that kept no chain has kind 0.
+//!
+//! A *pack* (the kind of its records plus 64) holds consecutive records of one stream and epoch, of
+//! which the sequence number is the first's: at most [`PACK_RECORDS_MAX`], each with its length in
+//! two bytes before it. Of outcomes it begins with the hash chain before the first; the others'
+//! follows from that. A record that is written alone is stored without a pack, and older agents
+//! know nothing else.
+//!
 //! A value never exceeds [`VALUE_BYTES_MAX`]: sled writes larger ones to files of their own,
 //! which it never syncs, and a power cut then leaves a store that cannot be opened.
 
+use super::pack::Records;
 use landfall_wire::chain::ChainValue;
 use landfall_wire::id::Epoch;
 use landfall_wire::limits::RECORD_BYTES_MAX;
@@ -25,17 +33,25 @@ use landfall_wire::record::StreamId;
 pub const VALUE_BYTES_MAX: usize = 4096;
 
 const MAGIC: &[u8; 4] = b"LFv1";
-const HEADER_BYTES: usize = 29;
+pub(super) const HEADER_BYTES: usize = 29;
 /// Bytes of the hash chain before an outcome.
-const CHAIN_BYTES: usize = 32;
+pub(super) const CHAIN_BYTES: usize = 32;
 const _: () = assert!(HEADER_BYTES + CHAIN_BYTES + RECORD_BYTES_MAX <= VALUE_BYTES_MAX);
-/// Kind of an outcome with its place in the hash chain.
+/// Added to the kind of an outcome with its place in the hash chain.
 const CHAINED: u8 = 32;
+/// Added to the kind of records in a pack.
+const PACKED: u8 = 64;
+const PACKED_CHAINED: u8 = PACKED + CHAINED;
+
+/// Most records in one value: looking for a number goes back so far at most. As many outcomes of
+/// the smallest kind fill one.
+pub(super) const PACK_RECORDS_MAX: u64 = 64;
 
 /// What a value holds. The number is the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Record(StreamId),
+    Pack(StreamId),
     Ticket,
     Retry,
     Meta,
@@ -51,6 +67,7 @@ impl Kind {
             Kind::Record(StreamId::Escalation) => 1,
             Kind::Record(StreamId::Event) => 2,
             Kind::Record(StreamId::Answer) => 3,
+            Kind::Pack(stream) => PACKED + Kind::Record(stream).code(),
             Kind::Ticket => 16,
             Kind::Retry => 17,
             Kind::Meta => 18,
@@ -66,6 +83,10 @@ impl Kind {
             1 => Kind::Record(StreamId::Escalation),
             2 => Kind::Record(StreamId::Event),
             3 => Kind::Record(StreamId::Answer),
+            64 | PACKED_CHAINED => Kind::Pack(StreamId::Outcome),
+            65 => Kind::Pack(StreamId::Escalation),
+            66 => Kind::Pack(StreamId::Event),
+            67 => Kind::Pack(StreamId::Answer),
             16 => Kind::Ticket,
             17 => Kind::Retry,
             18 => Kind::Meta,
@@ -94,19 +115,16 @@ impl<'a> Value<'a> {
         if self.bytes() > VALUE_BYTES_MAX {
             return None;
         }
-        let before = self.before.as_ref().map_or(&[][..], |before| &before.0);
-        let length = u32::try_from(before.len() + self.payload.len()).ok()?;
         let mut bytes = Vec::with_capacity(self.bytes());
-        bytes.extend_from_slice(MAGIC);
-        bytes.push(if self.before.is_some() { CHAINED } else { self.kind.code() });
-        bytes.extend_from_slice(&self.epoch.0.to_le_bytes());
-        bytes.extend_from_slice(&self.seq.to_le_bytes());
-        bytes.extend_from_slice(&length.to_le_bytes());
-        let crc = checksum(&bytes[4..25], &[before, self.payload]);
-        bytes.extend_from_slice(&crc.to_le_bytes());
-        bytes.extend_from_slice(before);
+        bytes.resize(HEADER_BYTES, 0);
+        bytes.extend_from_slice(self.before.as_ref().map_or(&[], |before| &before.0[..]));
         bytes.extend_from_slice(self.payload);
+        seal_in_place(&mut bytes, self.code(), self.epoch, self.seq)?;
         Some(bytes)
+    }
+
+    pub(super) fn code(&self) -> u8 {
+        self.kind.code() + if self.before.is_some() { CHAINED } else { 0 }
     }
 
     /// The value at the start of `bytes`, if it is whole and undamaged.
@@ -118,25 +136,60 @@ impl<'a> Value<'a> {
         let length = usize::try_from(u32::from_le_bytes(header[21..25].try_into().ok()?)).ok()?;
         let payload = bytes.get(HEADER_BYTES..HEADER_BYTES.checked_add(length)?)?;
         let crc = u32::from_le_bytes(header[25..29].try_into().ok()?);
-        if crc != checksum(&header[4..25], &[payload]) {
+        if crc != checksum(&header[4..25], payload) {
             return None;
         }
-        let (before, payload) = if header[4] == CHAINED {
+        let (before, payload) = if matches!(header[4], CHAINED | PACKED_CHAINED) {
             let (before, payload) = payload.split_first_chunk::<CHAIN_BYTES>()?;
             (Some(ChainValue(*before)), payload)
         } else {
             (None, payload)
         };
-        Some(Value {
+        let value = Value {
             kind: Kind::from_code(header[4])?,
             epoch: Epoch(u64::from_le_bytes(header[5..13].try_into().ok()?)),
             seq: u64::from_le_bytes(header[13..21].try_into().ok()?),
             before,
             payload,
-        })
+        };
+        let packed = matches!(value.kind, Kind::Pack(_));
+        (!packed || value.records().is_pack()).then_some(value)
     }
 
-    fn bytes(&self) -> usize {
+    /// Number and payload of each record; nothing if it holds something else.
+    pub(super) fn records(&self) -> Records<'a> {
+        match self.kind {
+            Kind::Record(_) => Records::one(self.seq, self.payload),
+            Kind::Pack(_) => Records::pack(self.seq, self.payload),
+            Kind::Ticket
+            | Kind::Retry
+            | Kind::Meta
+            | Kind::Witness
+            | Kind::Directive
+            | Kind::Refused => Records::none(),
+        }
+    }
+
+    /// The same values, each with one record at most: the records of a pack as if each had been
+    /// written alone.
+    pub(super) fn singles(self) -> impl Iterator<Item = Value<'a>> {
+        let (stream, mut before) = match self.kind {
+            Kind::Pack(stream) => (Some(stream), self.before),
+            _ => (None, None),
+        };
+        let other = stream.is_none().then_some(self);
+        let records = stream.map_or(Records::none(), |_| self.records());
+        let singles = records.zip(std::iter::repeat(stream)).filter_map(move |(record, stream)| {
+            let (seq, payload) = record;
+            let value = Value { kind: Kind::Record(stream?), seq, before, payload, ..self };
+            before = before.map(|before| before.after(payload));
+            Some(value)
+        });
+        other.into_iter().chain(singles)
+    }
+
+    /// Sealed.
+    pub(super) fn bytes(&self) -> usize {
         HEADER_BYTES + self.before.map_or(0, |_| CHAIN_BYTES) + self.payload.len()
     }
 }
@@ -148,6 +201,11 @@ impl<'a> Value<'a> {
 /// If one is not.
 pub fn carve_and_check(raw: &[u8]) -> usize {
     let check = |value: Value<'_>| {
+        let alone = value.singles().inspect(|single| {
+            let sealed = single.seal().expect("a record of a pack fits alone");
+            assert_eq!(Value::open(&sealed).as_ref(), Some(single));
+        });
+        assert!(alone.count() > 0, "nothing is left of it");
         let Some(sealed) = value.seal() else { return };
         let opened = Value::open(&sealed).map(|it| (it.kind, it.epoch, it.seq, it.payload.len()));
         let was = (value.kind, value.epoch, value.seq, value.payload.len());
@@ -156,10 +214,26 @@ pub fn carve_and_check(raw: &[u8]) -> usize {
     carve(raw).map(check).count()
 }
 
-fn checksum(header: &[u8], payload: &[&[u8]]) -> u32 {
+/// Fills in the header, for which there is room at the start. `None` if it is too large.
+pub(super) fn seal_in_place(bytes: &mut [u8], code: u8, epoch: Epoch, seq: u64) -> Option<()> {
+    if bytes.len() > VALUE_BYTES_MAX {
+        return None;
+    }
+    let (header, payload) = bytes.split_first_chunk_mut::<HEADER_BYTES>()?;
+    header[..4].copy_from_slice(MAGIC);
+    header[4] = code;
+    header[5..13].copy_from_slice(&epoch.0.to_le_bytes());
+    header[13..21].copy_from_slice(&seq.to_le_bytes());
+    header[21..25].copy_from_slice(&u32::try_from(payload.len()).ok()?.to_le_bytes());
+    let crc = checksum(&header[4..25], payload);
+    header[25..29].copy_from_slice(&crc.to_le_bytes());
+    Some(())
+}
+
+fn checksum(header: &[u8], payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(header);
-    payload.iter().for_each(|part| hasher.update(part));
+    hasher.update(payload);
     hasher.finalize()
 }
 
@@ -197,7 +271,7 @@ mod tests {
         let bytes = value.seal().unwrap();
         let head = b"LFv1\x10\x02\x01\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x02\0\0\0";
         assert_eq!(&bytes[..25], head);
-        assert_eq!(&bytes[25..29], &checksum(&head[4..], &[b"ab"]).to_le_bytes());
+        assert_eq!(&bytes[25..29], &checksum(&head[4..], b"ab").to_le_bytes());
         assert_eq!(&bytes[29..], b"ab");
         assert_eq!(Value::open(&bytes), Some(value));
     }
@@ -213,17 +287,19 @@ mod tests {
             Kind::Directive,
             Kind::Refused,
         ]);
+        let kinds = kinds.chain(StreamId::UP.map(Kind::Pack)).chain([Kind::Pack(StreamId::Answer)]);
         let codes: Vec<u8> = kinds.clone().map(Kind::code).collect();
-        assert_eq!(codes, [1, 2, 0, 3, 16, 17, 18, 19, 20, 21]);
+        assert_eq!(codes, [1, 2, 0, 3, 16, 17, 18, 19, 20, 21, 65, 66, 64, 67]);
         for (kind, code) in kinds.zip(codes) {
             assert_eq!(Kind::from_code(code), Some(kind));
         }
+        assert_eq!(PACKED_CHAINED, 96);
         // What a later version writes is passed over, as a version before a kind does with it.
         let value =
             Value { kind: Kind::Ticket, epoch: Epoch(1), seq: 2, before: None, payload: b"a" };
         let mut later = value.seal().unwrap();
         later[4] = 99;
-        let crc = checksum(&later[4..25], &[b"a"]);
+        let crc = checksum(&later[4..25], b"a");
         later[25..29].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(Value::open(&later), None);
         let raw = [later, sealed(5)].concat();
@@ -245,6 +321,45 @@ mod tests {
         assert_eq!((bytes[4], Value::open(&bytes)), (0, Some(old)));
         let payload = [0; RECORD_BYTES_MAX];
         assert!(Value { payload: &payload, ..value }.seal().is_some(), "the largest record fits");
+    }
+
+    #[test]
+    fn golden_bytes_of_packs() {
+        let kind = Kind::Pack(StreamId::Event);
+        let payload = b"\x01\0a\x02\0bc";
+        let value = Value { kind, epoch: Epoch(1), seq: 3, before: None, payload };
+        let bytes = value.seal().unwrap();
+        let head = b"LFv1\x42\x01\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x07\0\0\0";
+        assert_eq!((&bytes[..25], &bytes[29..]), (&head[..], &payload[..]));
+        assert_eq!(Value::open(&bytes), Some(value));
+        let records: Vec<(u64, &[u8])> = value.records().collect();
+        assert_eq!(records, [(3, &b"a"[..]), (4, b"bc")]);
+        assert_eq!(value.records().end(), 5);
+        // Outcomes, as they are taken apart.
+        let before = Some(ChainValue([7; 32]));
+        let value = Value { kind: Kind::Pack(StreamId::Outcome), before, ..value };
+        let bytes = value.seal().unwrap();
+        assert_eq!((bytes[4], &bytes[29..61], &bytes[61..]), (96, &[7; 32][..], &payload[..]));
+        let single =
+            Value { kind: Kind::Record(StreamId::Outcome), seq: 3, before, payload: b"a", ..value };
+        let next = before.map(|before| before.after(b"a"));
+        let singles: Vec<Value<'_>> = Value::open(&bytes).unwrap().singles().collect();
+        assert_eq!(singles, [single, Value { seq: 4, before: next, payload: b"bc", ..single }]);
+        assert_eq!(single.singles().collect::<Vec<_>>(), [single]);
+    }
+
+    #[test]
+    fn what_is_no_whole_pack_is_no_value() {
+        let kind = Kind::Pack(StreamId::Event);
+        let opens = |seq, payload: &[u8]| {
+            let value = Value { kind, epoch: Epoch(1), seq, before: None, payload };
+            Value::open(&value.seal().unwrap()).is_some()
+        };
+        assert!(opens(3, b"\x01\0a") && opens(3, &[0; 128]));
+        assert!(!opens(3, b""), "no record");
+        assert!(!opens(3, b"\x01\0a\x02\0b") && !opens(3, b"\x01\0a\x02"), "cut off");
+        assert!(!opens(3, &[0; 130]), "too many records");
+        assert!(opens(u64::MAX - 2, &[0; 4]) && !opens(u64::MAX - 1, &[0; 4]), "too high");
     }
 
     #[test]
