@@ -2,7 +2,9 @@
 
 use crate::fault::Fault;
 use crate::rng::Rng;
-use landfall_agent_core::store::{Changes, Medium, Notice, Pair, StoreError, Table, TableError};
+use landfall_agent_core::store::{
+    Changes, Medium, Notice, PACK_RECORDS_MAX, Pair, StoreError, Table, TableError, sealed_records,
+};
 use landfall_wire::id::Epoch;
 use landfall_wire::record::StreamId;
 use std::collections::{BTreeMap, VecDeque};
@@ -315,12 +317,16 @@ impl DiskState {
             StreamId::Event => 2,
             StreamId::Answer => 3,
         };
-        let mut key = vec![b'r', code];
-        key.extend(epoch.0.to_be_bytes());
-        key.extend(seq.to_be_bytes());
+        let key =
+            |seq: u64| [&[b'r', code][..], &epoch.0.to_be_bytes(), &seq.to_be_bytes()].concat();
         self.files.values().any(|file| {
-            let held = file.values.get(&key).is_some_and(|value| value.ends_with(payload));
-            held && !file.unsynced.iter().any(|(unsynced, _)| *unsynced == key)
+            // It may be among others in a value that begins before.
+            let mut near = file.values.range(key(seq.saturating_sub(PACK_RECORDS_MAX))..=key(seq));
+            near.any(|(key, value)| {
+                let mut records = sealed_records(value).into_iter();
+                records.any(|record| record == (seq, payload.to_vec()))
+                    && !file.unsynced.iter().any(|(unsynced, _)| unsynced == key)
+            })
         })
     }
 

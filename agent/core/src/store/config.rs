@@ -4,7 +4,7 @@ use landfall_wire::id::DeviceId;
 use std::time::Duration;
 
 /// Most records written in one durable commit. Write amplification of sled is 56x at one record a
-/// commit and 13x at 512, and every commit waits for the disk once.
+/// commit, and every commit waits for the disk once; records of one commit share values.
 pub const GROUP_RECORDS_MAX: usize = 512;
 
 /// So many records wait for no more company: most of the gain is there. What waits already still

@@ -4,7 +4,7 @@
 //! m                               meta: epoch, positions, running time
 //! p                               how the generation before this one ended
 //! s                               where the store stood when it failed, until it is salvaged
-//! r stream(1) epoch(8) seq(8)     a record
+//! r stream(1) epoch(8) seq(8)     a record, or consecutive ones of which this is the first
 //! t epoch(8) seq(8)               a ticket
 //! x deadline(8) epoch(8) seq(8)   tickets by the end of their time to live; no value
 //! k task 00 caller-id             what was replied to a caller's own id

@@ -5,6 +5,9 @@
 //! A generation is one [`Table`]; the newest is written to, the oldest removed when it is
 //! finished. [`Engine`] is the one that writes; [`Shared`] is for everyone who reads.
 //!
+//! Records that one commit adds to a stream share values (see `value`), and are read one by one all
+//! the same (see `run`): what a storage engine costs is by the value.
+//!
 //! Invariants, as long as a table's commit is atomic and durable:
 //! * what was acknowledged is durable. A decision, its escalation, its ticket and its retry key
 //!   are one atomic write; so are answers and directives of the hub with the mark that they
@@ -73,4 +76,4 @@ pub use types::{
     CallerKey, Chunk, Committed, Kept, Opened, Recall, StoreStatus, StreamStatus, TicketState,
     TicketStatus,
 };
-pub use value::{VALUE_BYTES_MAX, carve_and_check};
+pub use value::{PACK_RECORDS_MAX, VALUE_BYTES_MAX, carve_and_check, sealed_records};

@@ -45,7 +45,7 @@ const PACKED_CHAINED: u8 = PACKED + CHAINED;
 
 /// Most records in one value: looking for a number goes back so far at most. As many outcomes of
 /// the smallest kind fill one.
-pub(super) const PACK_RECORDS_MAX: u64 = 64;
+pub const PACK_RECORDS_MAX: u64 = 64;
 
 /// What a value holds. The number is the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -212,6 +212,13 @@ pub fn carve_and_check(raw: &[u8]) -> usize {
         assert_eq!(opened, Some(was), "a value that was read is written as it was");
     };
     carve(raw).map(check).count()
+}
+
+/// For tests that look beneath the store: number and content of the records in a value.
+pub fn sealed_records(value: &[u8]) -> Vec<(u64, Vec<u8>)> {
+    let value = Value::open(value);
+    let records = value.iter().flat_map(Value::records);
+    records.map(|(seq, payload)| (seq, payload.to_vec())).collect()
 }
 
 /// Fills in the header, for which there is room at the start. `None` if it is too large.

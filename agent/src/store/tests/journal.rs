@@ -168,7 +168,7 @@ fn a_full_disk_takes_what_is_only_kept() {
     let mut taken = 0;
     let refused = Arc::new(AtomicUsize::new(0));
     // More than the disk holds; the hub has nearly everything at every moment.
-    while taken < 30_000 {
+    while taken < 60_000 {
         let commit = |number| {
             let refused = refused.clone();
             Op::Commit {
