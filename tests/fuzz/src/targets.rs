@@ -286,7 +286,7 @@ fn values() -> Vec<Vec<u8>> {
         records.iter().flat_map(|record| [&length(record)[..], record].concat()).collect()
     };
     let packs = records.chunks(4).map(packed).collect::<Vec<_>>();
-    let chained = packs.iter().map(|pack| seal(96, &[&[7; 32], &pack[..]].concat()));
+    let chained = packs.iter().map(|pack| seal(96, &[&[7; 32][..], pack].concat()));
     let events = packs.iter().map(|pack| seal(66, pack));
     records.iter().map(|record| seal(2, record)).chain(events).chain(chained).collect()
 }

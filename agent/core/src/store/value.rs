@@ -173,17 +173,16 @@ impl<'a> Value<'a> {
     /// The same values, each with one record at most: the records of a pack as if each had been
     /// written alone.
     pub(super) fn singles(self) -> impl Iterator<Item = Value<'a>> {
-        let (stream, mut before) = match self.kind {
-            Kind::Pack(stream) => (Some(stream), self.before),
-            _ => (None, None),
-        };
-        let other = stream.is_none().then_some(self);
-        let records = stream.map_or(Records::none(), |_| self.records());
-        let singles = records.zip(std::iter::repeat(stream)).filter_map(move |(record, stream)| {
-            let (seq, payload) = record;
-            let value = Value { kind: Kind::Record(stream?), seq, before, payload, ..self };
+        let pack = if let Kind::Pack(stream) = self.kind { Some(stream) } else { None };
+        let other = pack.is_none().then_some(self);
+        let mut before = self.before;
+        let records = pack.into_iter().flat_map(move |stream| {
+            self.records().map(move |(seq, payload)| (stream, seq, payload))
+        });
+        let singles = records.map(move |(stream, seq, payload)| {
+            let value = Value { kind: Kind::Record(stream), seq, before, payload, ..self };
             before = before.map(|before| before.after(payload));
-            Some(value)
+            value
         });
         other.into_iter().chain(singles)
     }
