@@ -1,5 +1,6 @@
 //! Puts the parts together: data directory, database, endpoint or broker, web.
 
+use crate::alarms::{self, AlarmsConfig};
 use crate::broker::{Broker, BrokerConfig, BrokerStatus};
 use crate::database::commands::Starting;
 use crate::database::{Database, DbError, Source, SourceError};
@@ -44,6 +45,8 @@ pub struct Config {
     pub web_files: Option<WebFiles>,
     /// Who is asked, beside people.
     pub desk: DeskConfig,
+    /// What is an alarm, and who is told.
+    pub alarms: AlarmsConfig,
     /// Names and addresses that devices use for this hub.
     pub names: Vec<String>,
     /// Days that outcomes are kept; for ever if not given.
@@ -165,6 +168,8 @@ pub async fn serve(
     let ruling =
         rules::driver::drive(database.clone(), Arc::clone(&authority), Arc::clone(&exchange.wake));
     let ruling = tokio::spawn(ruling);
+    let watching = alarms::driver::drive(database.clone(), config.alarms.clone());
+    let watching = tokio::spawn(watching);
     let peers = shared.database.then(|| tokio::spawn(peers::keep(Arc::clone(&exchange))));
     let renewing = renewals::keep(Arc::clone(&authority), Arc::clone(&exchange));
     let renewing = tokio::spawn(renewing);
@@ -192,6 +197,7 @@ pub async fn serve(
     landfall_systemd::stopping();
     driving.abort();
     ruling.abort();
+    watching.abort();
     drop(files);
     if let Some(retention) = retention {
         retention.abort();

@@ -5,6 +5,7 @@
 //! * [`endpoint`]: the MQTT 3.1.1 endpoint that devices connect to, over mutual TLS.
 //! * [`broker`]: an external MQTT broker in its place.
 //! * [`exchange`]: what is said over either, and in which order.
+//! * [`alarms`]: what a person should look at, told and kept.
 //! * [`database`]: SQLite or PostgreSQL; one writing thread that commits in groups, readers beside it.
 //! * [`identity`]: the hub's own certificate authority and what it issues.
 //! * [`courier`]: parcels of devices without a link.
@@ -21,6 +22,7 @@
 //!   transaction;
 //! * what one connection does, sends or breaks is noticed by no other.
 
+pub mod alarms;
 pub mod broker;
 pub mod cli;
 pub mod courier;

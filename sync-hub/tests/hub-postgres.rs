@@ -9,6 +9,8 @@
 
 const POSTGRES: bool = true;
 
+#[path = "hub/alarms.rs"]
+mod alarms;
 #[path = "hub/answers.rs"]
 mod answers;
 #[path = "hub/audit.rs"]

@@ -91,6 +91,9 @@ pub(super) enum Command {
     Courier(CourierCommand),
     /// Show or change the labels of a device, by which rollouts choose.
     Label(LabelArgs),
+    /// What a person should look at: alarms, and who has seen them.
+    #[command(subcommand)]
+    Alarms(AlarmsCommand),
     /// Rules that devices decide by before their model.
     #[command(subcommand)]
     Rules(RulesCommand),
@@ -334,6 +337,28 @@ pub(super) enum CourierCommand {
     },
     /// Print the line that a device's bundle.toml needs for parcels; new ones have it.
     Key,
+}
+
+/// Commands on alarms.
+#[derive(Debug, Subcommand)]
+pub(super) enum AlarmsCommand {
+    /// List alarms, those that hold first.
+    List {
+        /// Also those that are over.
+        #[arg(long)]
+        cleared: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say that somebody has seen an alarm.
+    Acknowledge {
+        /// Its number.
+        alarm: i64,
+        /// Who.
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+    },
 }
 
 /// Commands on rules.

@@ -4,6 +4,7 @@
 //! Commands work on the data directory itself, whether a hub runs on it or not; a running one
 //! notices within a tenth of a second.
 
+mod alarms;
 mod args;
 mod audit;
 mod backup;
@@ -83,6 +84,7 @@ fn execute(home: &Home, command: Command) -> Result<u8, Failure> {
         Command::Models(command) => models::models(home, command)?,
         Command::Rollout(command) => rollout::rollout_command(home, command)?,
         Command::Label(args) => rollout::label(home, args)?,
+        Command::Alarms(command) => alarms::alarms(home, command)?,
         Command::Rules(command) => rules::rules(home, command)?,
         Command::Completions { shell } => generate::completions(shell),
         Command::ManPages { dir } => generate::man_pages(&dir)?,

@@ -3,9 +3,11 @@
 use super::args::{LISTEN_DEFAULT, RunArgs};
 use super::failure::Failure;
 use super::{Home, out};
+use crate::alarms::AlarmsConfig;
+use crate::alarms::config::AlarmsTable;
 use crate::broker::BrokerConfig;
 use crate::desk::DeskConfig;
-use crate::desk::config::DeskTable;
+use crate::desk::config::{DeskTable, Wrong};
 use crate::hub::{self, Config, DevicesAt, Met, Ready, now_ms};
 use crate::identity::{Authority, BrokerFiles, HUBS_MAX, HubAddress, hub_user};
 use crate::web::WebFiles;
@@ -37,6 +39,8 @@ struct File {
     web_key: Option<PathBuf>,
     #[serde(default)]
     desk: DeskTable,
+    #[serde(default)]
+    alarms: AlarmsTable,
 }
 
 /// The table `[broker]` of the configuration file.
@@ -53,9 +57,9 @@ struct BrokerTable {
 
 pub(super) fn run(home: &Home, args: &RunArgs) -> Result<(), Failure> {
     let data = &home.data;
-    let (file, desk) = match &args.config {
+    let Checked { file, desk, alarms } = match &args.config {
         Some(path) => read(path)?,
-        None => (File::default(), DeskConfig::default()),
+        None => Checked::default(),
     };
     let names = if args.name.is_empty() { file.names.clone() } else { args.name.clone() };
     landfall_systemd::log_to_stderr("info");
@@ -67,6 +71,7 @@ pub(super) fn run(home: &Home, args: &RunArgs) -> Result<(), Failure> {
         files: args.files_listen.or(file.files_listen),
         web_files: web_files(args, &file)?,
         desk,
+        alarms,
         names,
         outcomes_days: file.outcomes_days.map(std::num::NonZeroU32::get),
     };
@@ -193,7 +198,15 @@ pub(super) fn check_config(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<(File, DeskConfig), Failure> {
+/// A file with its tables checked.
+#[derive(Debug, Default)]
+struct Checked {
+    file: File,
+    desk: DeskConfig,
+    alarms: AlarmsConfig,
+}
+
+fn read(path: &Path) -> Result<Checked, Failure> {
     let at = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("cannot read {at}: {error}"), "check the path"))?;
@@ -201,7 +214,7 @@ fn read(path: &Path) -> Result<(File, DeskConfig), Failure> {
 }
 
 /// Reads the text of the file at `path`.
-fn parse(text: &str, path: &Path) -> Result<(File, DeskConfig), Failure> {
+fn parse(text: &str, path: &Path) -> Result<Checked, Failure> {
     let at = path.display();
     let line = |byte: usize| text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1;
     let file: File = toml::from_str(text).map_err(|error| {
@@ -210,16 +223,22 @@ fn parse(text: &str, path: &Path) -> Result<(File, DeskConfig), Failure> {
             format!("{at}:{line}: {}", error.message()),
             "the file may hold `listen`, `web`, `files_listen` (\"ADDR:PORT\"), `names` (a list), \
              `database` (a URL), `outcomes_days` (a number), and a table \
-             `[broker]` with `address` (\"HOST:PORT\"), `ca`, `certificate`, `key`, `number`; `[desk]` is \
-             described in the hub's guide",
+             `[broker]` with `address` (\"HOST:PORT\"), `ca`, `certificate`, `key`, `number`; `[desk]` \
+             and `[alarms]` are described in the hub's guide",
         )
     })?;
-    let desk = file.desk.check().map_err(|wrong| {
-        let lines = wrong.iter().map(|it| format!("{at}:{}: {}", line(it.at), it.what));
-        let lines: Vec<String> = lines.collect();
-        Failure::usage(lines.join("\n"), "correct the tables of `[desk]`; the hub's guide has them")
-    })?;
-    Ok((file, desk))
+    match (file.desk.check(), file.alarms.check()) {
+        (Ok(desk), Ok(alarms)) => Ok(Checked { file, desk, alarms }),
+        (desk, alarms) => {
+            let both = [desk.err(), alarms.err()];
+            let mut wrong: Vec<Wrong> = both.into_iter().flatten().flatten().collect();
+            wrong.sort_by_key(|it| it.at);
+            let lines = wrong.iter().map(|it| format!("{at}:{}: {}", line(it.at), it.what));
+            let lines: Vec<String> = lines.collect();
+            let remedy = "correct the tables of `[desk]` and `[alarms]`; the hub's guide has them";
+            Err(Failure::usage(lines.join("\n"), remedy))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -19,11 +19,11 @@ pub const SIGNATURE: &str = "Landfall-Signature";
 
 /// Why a request brought nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trouble {
+pub(crate) struct Trouble {
     /// In words.
-    pub(super) what: String,
+    pub(crate) what: String,
     /// What follows for the question.
-    pub(super) came: Came,
+    pub(crate) came: Came,
 }
 
 impl Trouble {
@@ -33,7 +33,7 @@ impl Trouble {
 }
 
 /// A client for an address; made once, so that connections are kept.
-pub(super) fn agent(reach: &Reach) -> Result<ureq::Agent, String> {
+pub(crate) fn agent(reach: &Reach) -> Result<ureq::Agent, String> {
     let mut config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         // A redirect would carry the key or the question elsewhere.
@@ -82,8 +82,8 @@ pub(super) fn ask(
     }
 }
 
-/// Hands a question to a ticket system.
-pub(super) fn post(
+/// Hands a question to a ticket system, or an alarm to whoever is told.
+pub(crate) fn post(
     agent: &ureq::Agent,
     webhook: &Webhook,
     body: &str,

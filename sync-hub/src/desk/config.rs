@@ -184,10 +184,11 @@ struct ModelTable {
     spend_per_day_max: Option<Spanned<f64>>,
 }
 
+/// A webhook as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WebhookTable {
-    name: Spanned<String>,
+pub(crate) struct WebhookTable {
+    pub(crate) name: Spanned<String>,
     url: Spanned<String>,
     secret_file: Spanned<PathBuf>,
     ca_file: Option<PathBuf>,
@@ -233,24 +234,31 @@ pub(crate) struct Wrong {
 
 /// How often, and after which pause, a place is tried.
 #[derive(Debug, Clone, Copy)]
-struct Again {
-    tries_max: u16,
-    pause_ms: u64,
+pub(crate) struct Again {
+    pub(crate) tries_max: u16,
+    pub(crate) pause_ms: u64,
 }
 
 /// Collects what is wrong.
 #[derive(Default)]
-struct Check {
+pub(crate) struct Check {
     wrong: Vec<Wrong>,
 }
 
 impl Check {
+    /// All that is wrong, in the order of the file.
+    pub(crate) fn done(self) -> Result<(), Vec<Wrong>> {
+        let mut wrong = self.wrong;
+        wrong.sort_by_key(|wrong| wrong.at);
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
     fn note<T>(&mut self, at: &Spanned<T>, what: impl Into<String>) {
         self.wrong.push(Wrong { at: at.span().start, what: what.into() });
     }
 
     /// A number within a range.
-    fn number<T: Copy + PartialOrd + std::fmt::Display>(
+    pub(crate) fn number<T: Copy + PartialOrd + std::fmt::Display>(
         &mut self,
         name: &str,
         given: Option<&Spanned<T>>,
@@ -266,7 +274,12 @@ impl Check {
         value
     }
 
-    fn name(&mut self, kind: &str, name: &Spanned<String>, known: &mut BTreeSet<String>) -> String {
+    pub(crate) fn name(
+        &mut self,
+        kind: &str,
+        name: &Spanned<String>,
+        known: &mut BTreeSet<String>,
+    ) -> String {
         let text = name.get_ref();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if text.is_empty() || text.len() > 63 || !text.chars().all(plain) {
@@ -357,19 +370,14 @@ impl DeskTable {
         names.clear();
         for table in &self.webhook {
             let name = check.name("webhook", &table.name, &mut names);
-            let given = (table.tries.as_ref(), table.pause_secs.as_ref());
-            let again = check.again(given, WEBHOOK_TRIES_DEFAULT);
+            let again = table.again(&mut check, WEBHOOK_TRIES_DEFAULT);
             tries.insert(Place::Webhook(name.clone()), again);
             webhooks.insert(name, table.check(&mut check));
         }
         names.clear();
         let routes: Vec<Route> =
             self.route.iter().map(|table| table.check(&mut check, &tries, &mut names)).collect();
-        let mut wrong = check.wrong;
-        wrong.sort_by_key(|wrong| wrong.at);
-        if !wrong.is_empty() {
-            return Err(wrong);
-        }
+        check.done()?;
         Ok(DeskConfig {
             plan: Plan { routes },
             models,
@@ -421,7 +429,12 @@ impl ModelTable {
 }
 
 impl WebhookTable {
-    fn check(&self, check: &mut Check) -> Webhook {
+    /// How often it is tried.
+    pub(crate) fn again(&self, check: &mut Check, default: u16) -> Again {
+        check.again((self.tries.as_ref(), self.pause_secs.as_ref()), default)
+    }
+
+    pub(crate) fn check(&self, check: &mut Check) -> Webhook {
         let given = self.timeout_secs.as_ref();
         let secs =
             check.number("timeout_secs", given, WEBHOOK_TIMEOUT_SECS_DEFAULT, 1..=TIMEOUT_SECS_MAX);

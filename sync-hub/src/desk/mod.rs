@@ -11,7 +11,7 @@
 
 pub mod config;
 
-mod call;
+pub(crate) mod call;
 
 pub use call::SIGNATURE;
 pub use config::DeskConfig;

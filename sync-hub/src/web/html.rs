@@ -51,8 +51,9 @@ impl HtmlPage {
 }
 
 /// The navigation.
-const SECTIONS: [(&str, &str); 7] = [
+const SECTIONS: [(&str, &str); 8] = [
     ("/", "Fleet"),
+    ("/alarms", "Alarms"),
     ("/desk", "Desk"),
     ("/outcomes", "Outcomes"),
     ("/escalations", "Escalations"),

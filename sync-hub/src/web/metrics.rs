@@ -2,6 +2,7 @@
 
 use super::App;
 use super::error::Refused;
+use crate::alarms::books as alarms;
 use crate::database::desk::reads::{self, PlaceView, SpendView};
 use crate::database::sql::{self, Connection};
 use crate::database::views::Stats;
@@ -48,12 +49,21 @@ impl Command for Probe {
 
 pub(super) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Refused> {
     let read = app.database.read(|reader| {
-        Ok((queries::stats(reader)?, reads::places(reader)?, reads::spending(reader)?))
+        let desk = (reads::places(reader)?, reads::spending(reader)?);
+        Ok((queries::stats(reader)?, desk, alarms::count(reader)?))
     });
-    let (stats, places, spending) = read.await?;
+    let (stats, (places, spending), (holding, unseen)) = read.await?;
     let broker = app.broker.as_ref().map(|broker| broker.borrow().connected);
     let mut text = render(&stats, &app.counters, broker);
     desk(&mut text, &places, &spending);
+    for (name, help, value) in [
+        ("alarms", "Alarms that hold", holding),
+        ("alarms_unseen", "Of these, seen by nobody", unseen),
+    ] {
+        let name = format!("landfall_hub_{name}");
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    }
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }
 

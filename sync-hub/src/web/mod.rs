@@ -7,6 +7,7 @@
 //! is needed), every form carries its session's token, and other addresses than loopback are
 //! served over TLS.
 
+mod alarms;
 mod api;
 mod error;
 mod export;
@@ -218,6 +219,8 @@ fn router(app: App) -> Router {
         .route("/rollouts", get(rollouts::rollouts))
         .route("/rollouts/{rollout}", get(rollouts::rollout))
         .route("/rollouts/{rollout}/{verb}", post(rollouts::steer))
+        .route("/alarms", get(alarms::list))
+        .route("/alarms/{alarm}/acknowledge", post(alarms::acknowledge))
         .route("/rules", get(rules::list).post(rules::create))
         .route("/rules/{rule}", get(rules::show))
         .route("/rules/{rule}/remove", post(rules::take))
@@ -240,6 +243,7 @@ fn router(app: App) -> Router {
         .route("/quality", get(pages::quality))
         .route("/rollouts", get(rollouts::list_page))
         .route("/rollouts/{rollout}", get(rollouts::page).post(rollouts::act))
+        .route("/alarms", get(alarms::page).post(alarms::act))
         .route("/rules", get(pages::rules).post(pages::change_rules))
         .route("/live/fleet", get(pages::fleet_live))
         .route("/login", get(pages::login).post(pages::sign_in))

@@ -10,6 +10,7 @@
 const POSTGRES: bool = false;
 
 mod accounts;
+mod alarms;
 mod answers;
 mod audit;
 mod client;
