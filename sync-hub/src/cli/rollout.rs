@@ -3,10 +3,10 @@
 use super::args::{LabelArgs, RolloutCommand, StartArgs};
 use super::failure::Failure;
 use super::{Home, open, out};
+use crate::database;
 use crate::database::sql::Connection;
-use crate::database::{self, DbError};
 use crate::hub::now_ms;
-use crate::releases::books::{Label, Return, RolloutError, Start, Steer, rollout, rollouts, told};
+use crate::releases::books::{Label, RolloutError, Start, Steer, rollout, rollouts};
 use crate::releases::views::{MemberView, RingView, RolloutView};
 use landfall_hub_core::rollout::{Phase, Plan};
 use serde_json::json;
@@ -122,7 +122,9 @@ fn steer(
     json: bool,
 ) -> Result<(), Failure> {
     let mut books = open(home)?;
-    steer_to(&mut books, id, phase, reason)??;
+    // Devices that are to go back are told by the hub that runs.
+    let steer = Steer { rollout: id, phase, reason, now_ms: now_ms() };
+    database::apply(&mut books, &steer)??;
     let now = find(&books, id)?;
     if json {
         out::json(&now);
@@ -130,26 +132,6 @@ fn steer(
         out::line(format!("rollout {id} is {}", now.phase));
     }
     Ok(())
-}
-
-/// A person's word on a rollout; devices that are to go back are told.
-fn steer_to(
-    books: &mut Connection,
-    id: i64,
-    phase: Phase,
-    reason: Option<String>,
-) -> Result<Result<(), RolloutError>, DbError> {
-    let steer = Steer { rollout: id, phase, reason, now_ms: now_ms() };
-    if let Err(error) = database::apply(books, &steer)? {
-        return Ok(Err(error));
-    }
-    if phase == Phase::RolledBack {
-        let devices = told(books, id).map_err(|source| DbError::new("read", source))?;
-        for device in devices {
-            database::apply(books, &Return { rollout: id, device, now_ms: now_ms() })?;
-        }
-    }
-    Ok(Ok(()))
 }
 
 pub(super) fn label(home: &Home, args: LabelArgs) -> Result<(), Failure> {

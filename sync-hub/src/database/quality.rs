@@ -202,9 +202,11 @@ pub fn quality(connection: &Connection, window: &Window) -> sql::Result<Vec<Qual
         }
     }
     audits(connection, (device, first), &mut sums)?;
+    let begins = first_days(connection, device)?;
     let views = sums.into_iter().map(|((task, package), sum)| {
         let decided = sum.answered + sum.escalated;
-        let of = Of { task: &task, package: &package, device, today };
+        let begins = begins.get(&(task.clone(), package.clone())).copied();
+        let of = Of { task: &task, package: &package, device, begins, today };
         let confidence_drift = drift_of(connection, &of, CONFIDENCE)?;
         let label_drift = drift_of(connection, &of, LABELS)?;
         Ok(QualityView {
@@ -267,43 +269,49 @@ fn same(guess: Option<&str>, answer: &str) -> bool {
     guess.and_then(key).is_some_and(|guess| Some(guess) == key(answer))
 }
 
+/// The first day of each task with each release: all at once, because the table is kept by day.
+fn first_days(
+    connection: &Connection,
+    device: i64,
+) -> sql::Result<BTreeMap<(String, String), u64>> {
+    let sql = "SELECT task, package, min(day) FROM tally WHERE (?1 = -1 OR device = ?1)
+               GROUP BY task, package";
+    let rows = connection.rows(sql, params![device], |row| {
+        Ok(((row.get(0)?, row.get(1)?), unsigned(row.get(2)?)))
+    })?;
+    Ok(rows.into_iter().collect())
+}
+
 struct Of<'a> {
     task: &'a str,
     package: &'a str,
     device: i64,
+    begins: Option<u64>,
     today: u64,
 }
 
-/// Counts by day and bin, or by day and label.
-const CONFIDENCE: &str = "SELECT day, CAST(bin AS TEXT), CAST(sum(outcomes) AS BIGINT) FROM tally
+/// Counts by bin, or by label.
+const CONFIDENCE: &str = "SELECT CAST(bin AS TEXT), CAST(sum(outcomes) AS BIGINT) FROM tally
     WHERE task = ?1 AND package = ?2 AND (?3 = -1 OR device = ?3) AND bin >= 0
-      AND day >= ?4 AND day <= ?5 GROUP BY day, bin";
-const LABELS: &str = "SELECT day, label, CAST(sum(outcomes) AS BIGINT) FROM tally_label
+      AND day >= ?4 AND day <= ?5 GROUP BY bin";
+const LABELS: &str = "SELECT label, CAST(sum(outcomes) AS BIGINT) FROM tally_label
     WHERE task = ?1 AND package = ?2 AND (?3 = -1 OR device = ?3)
-      AND day >= ?4 AND day <= ?5 GROUP BY day, label";
+      AND day >= ?4 AND day <= ?5 GROUP BY label";
 
 /// The index of the last days against the first ones; `None` while they overlap or are few.
 fn drift_of(connection: &Connection, of: &Of<'_>, sql: &str) -> sql::Result<Option<f64>> {
-    let first: Option<i64> = connection.row(
-        "SELECT min(day) FROM tally WHERE task = ?1 AND package = ?2
-         AND (?3 = -1 OR device = ?3)",
-        params![of.task, of.package, of.device],
-        |row| row.get(0),
-    )?;
-    let Some(first) = first.map(unsigned) else { return Ok(None) };
+    let Some(first) = of.begins else { return Ok(None) };
     let recent = (of.today + 1).saturating_sub(RECENT_DAYS);
     if first + REFERENCE_DAYS > recent {
         return Ok(None);
     }
     let counts = |from: u64, to: u64| {
-        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         let (from, to) = (number(from), number(to));
         let rows =
             connection.rows(sql, params![of.task, of.package, of.device, from, to], |row| {
-                Ok((row.get::<String>(1)?, unsigned(row.get(2)?)))
+                Ok((row.get::<String>(0)?, unsigned(row.get(1)?)))
             })?;
-        rows.into_iter().for_each(|(bin, count)| *counts.entry(bin).or_default() += count);
-        sql::Result::Ok(counts)
+        sql::Result::Ok(rows.into_iter().collect::<BTreeMap<String, u64>>())
     };
     let reference = counts(first, first + REFERENCE_DAYS - 1)?;
     let now = counts(recent, of.today)?;

@@ -20,6 +20,9 @@ use std::collections::BTreeMap;
 /// Rollouts that a list shows, newest first.
 const ROLLOUTS_SHOWN_MAX: i64 = 200;
 
+/// Devices that are looked for at once when a rollout is rolled back.
+const RETURNS_MAX: i64 = 500;
+
 /// A rollout begins.
 #[derive(Debug)]
 pub struct Start {
@@ -362,28 +365,30 @@ impl Command for Steer {
     }
 }
 
-/// Devices of a rollout that were told to run its release.
+/// Devices that were told to run the release of a rollout that is rolled back since, with that
+/// rollout; at most so many at once. Costs one look into an index for each such rollout.
 ///
 /// # Errors
 /// Those of the database.
-pub fn told(connection: &Connection, rollout: i64) -> sql::Result<Vec<i64>> {
+pub(super) fn to_return(connection: &Connection) -> sql::Result<Vec<(i64, i64)>> {
     connection.rows(
-        "SELECT device FROM rollout_member WHERE rollout = ?1
-             AND state IN ('ordered', 'accepted', 'fetched', 'trial', 'current') ORDER BY device",
-        params![rollout],
-        |row| row.get(0),
+        "SELECT rollout_member.rollout, rollout_member.device FROM rollout
+             JOIN rollout_member ON rollout_member.rollout = rollout.id
+             WHERE rollout.phase = 'rolled-back' AND rollout_member.state
+                 IN ('ordered', 'accepted', 'fetched', 'trial', 'current')
+             ORDER BY rollout_member.rollout, rollout_member.device LIMIT ?1",
+        params![RETURNS_MAX],
+        |row| Ok((row.get(0)?, row.get(1)?)),
     )
 }
 
 /// A device of a rollout that is rolled back is to run what it ran before.
 #[derive(Debug)]
-pub struct Return {
-    /// The rollout.
-    pub rollout: i64,
+pub(super) struct Return {
+    pub(super) rollout: i64,
     /// Row of the device.
-    pub device: i64,
-    /// Now, by the hub's clock.
-    pub now_ms: u64,
+    pub(super) device: i64,
+    pub(super) now_ms: u64,
 }
 
 impl Command for Return {

@@ -1,6 +1,6 @@
 //! Drives rollouts while a hub runs: looks what is known, asks the core what is due, does it.
 
-use super::books::{Known, Move, Order, running};
+use super::books::{Known, Move, Order, Return, running, to_return};
 use crate::database::{Database, DbError};
 use crate::hub::now_ms;
 use landfall_hub_core::rollout::{Phase, Step, step};
@@ -27,6 +27,7 @@ pub(crate) async fn drive(database: Database, wake: Arc<Notify>) {
 }
 
 async fn look(database: &Database, wake: &Notify) -> Result<(), DbError> {
+    take_back(database, wake).await?;
     for known in database.read(running).await? {
         let id = known.id;
         let mut known = Some(known);
@@ -40,6 +41,20 @@ async fn look(database: &Database, wake: &Notify) -> Result<(), DbError> {
         }
     }
     Ok(())
+}
+
+/// Devices of rollouts that were rolled back are told to run what they ran before.
+async fn take_back(database: &Database, wake: &Notify) -> Result<(), DbError> {
+    loop {
+        let devices = database.read(to_return).await?;
+        if devices.is_empty() {
+            return Ok(());
+        }
+        for (rollout, device) in devices {
+            database.write(Return { rollout, device, now_ms: now_ms() }).await?;
+        }
+        wake.notify_one();
+    }
 }
 
 /// Whether there may be more to do at once.

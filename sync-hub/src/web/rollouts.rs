@@ -9,7 +9,7 @@ use super::session::{actor, csrf_field};
 use crate::database::accounts::Note;
 use crate::database::sql;
 use crate::hub::now_ms;
-use crate::releases::books::{self, Return, RolloutError, Steer, told};
+use crate::releases::books::{self, RolloutError, Steer};
 use crate::releases::registry;
 use crate::releases::views::{MemberView, ReleaseView, RingView, RolloutView};
 use axum::Json;
@@ -76,12 +76,6 @@ async fn steer_to(app: &App, id: i64, phase: Phase) -> Result<(), Refused> {
     let (subject, detail) = (id.to_string(), phase.name().to_owned());
     let note = Note { who, what: "rollout", subject, detail, now_ms: now_ms() };
     app.database.write(note).await?;
-    if phase == Phase::RolledBack {
-        for device in app.database.read(move |reader| told(reader, id)).await? {
-            app.database.write(Return { rollout: id, device, now_ms: now_ms() }).await?;
-        }
-    }
-    app.wake.notify_one();
     Ok(())
 }
 

@@ -2,13 +2,14 @@
 
 use super::votes;
 use crate::database::queries::{self};
-use crate::database::sql::{self, Connection, params};
+use crate::database::sql::{self, Connection, ToParam, params};
 use crate::database::views::{EscalationView, time};
 use crate::database::{number, unsigned};
 use landfall_hub_core::desk::similar::{PAST_MAX, SIMILAR_MAX, similar};
 use landfall_wire::id::{DeviceId, Ticket};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Where a question stands at the desk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,6 +103,65 @@ pub fn desk(connection: &Connection, escalation: i64) -> sql::Result<Option<Desk
         .collect();
     view.requests = requests(connection, escalation)?;
     Ok(Some(view))
+}
+
+/// Where a question stands, as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// `people`, `model NAME` or `webhook NAME`.
+    pub place: String,
+    /// How many people must agree.
+    pub review: u32,
+    /// Who works on it now.
+    pub holder: Option<String>,
+    /// Until when it is theirs.
+    pub held_until: Option<String>,
+    /// When the agreed answer is sent.
+    pub sends_at: Option<String>,
+    /// How many people have said something.
+    pub votes: u64,
+}
+
+impl From<&DeskView> for Standing {
+    fn from(view: &DeskView) -> Standing {
+        let DeskView { place, review, holder, held_until, sends_at, votes, .. } = view.clone();
+        let votes = votes.len() as u64;
+        Standing { place, review, holder, held_until, sends_at, votes }
+    }
+}
+
+/// Where questions stand, by their rows, in one query; without those that never were at the desk.
+///
+/// # Errors
+/// Those of the database.
+pub fn standings(
+    connection: &Connection,
+    escalations: &[i64],
+) -> sql::Result<BTreeMap<i64, Standing>> {
+    if escalations.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let places = (1..=escalations.len()).map(|at| format!("?{at}"));
+    let sql = format!(
+        "SELECT escalation, place, review, holder, held_until_ms, send_ms,
+             (SELECT count(*) FROM desk_vote WHERE desk_vote.escalation = desk_case.escalation)
+         FROM desk_case WHERE escalation IN ({})",
+        places.collect::<Vec<_>>().join(", ")
+    );
+    let params: Vec<_> = escalations.iter().map(ToParam::to_param).collect();
+    let at = |value: Option<i64>| value.map(time);
+    let rows = connection.rows(&sql, &params, |row| {
+        let standing = Standing {
+            place: row.get(1)?,
+            review: row.get(2)?,
+            holder: row.get(3)?,
+            held_until: at(row.get(4)?),
+            sends_at: at(row.get(5)?),
+            votes: unsigned(row.get(6)?),
+        };
+        Ok((row.get(0)?, standing))
+    })?;
+    Ok(rows.into_iter().collect())
 }
 
 fn requests(connection: &Connection, escalation: i64) -> sql::Result<Vec<RequestView>> {

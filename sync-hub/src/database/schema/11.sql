@@ -33,3 +33,7 @@ CREATE TABLE chain_check (
     at_ms    INTEGER NOT NULL,
     findings INTEGER NOT NULL
 ) STRICT;
+
+-- Devices that run, or are to run, the release of a rollout: those that go back when it is rolled back.
+CREATE INDEX rollout_member_told ON rollout_member (rollout, device)
+    WHERE state IN ('ordered', 'accepted', 'fetched', 'trial', 'current');

@@ -4,7 +4,7 @@ use super::escalation::{Typed, candidates, fields, labels_of};
 use super::rules::wish_fields;
 use super::{Sorry, decision, meta, option, put, text, time};
 use crate::database::desk::people::{Claim, ClaimNext, Leave, Say, TakeBack};
-use crate::database::desk::reads::{self, Brief, DeskView, PastCase, PlaceView};
+use crate::database::desk::reads::{self, Brief, DeskView, PastCase, PlaceView, Standing};
 use crate::database::queries::{self, Page};
 use crate::database::views::{EscalationView, kind};
 use crate::desk::path;
@@ -138,14 +138,11 @@ async fn list_html(app: &App, task: &str) -> Result<String, Refused> {
     };
     let read = app.database.read(move |reader| {
         let found = queries::escalations(reader, &page)?;
-        let rows: Vec<(EscalationView, Option<DeskView>)> = found
-            .rows
-            .into_iter()
-            .map(|row| reads::desk(reader, row.id).map(|desk| (row, desk)))
-            .collect::<Result<_, _>>()?;
-        Ok((reads::places(reader)?, rows, found.next.is_some()))
+        let ids: Vec<i64> = found.rows.iter().map(|row| row.id).collect();
+        Ok((reads::places(reader)?, reads::standings(reader, &ids)?, found))
     });
-    let (places, rows, more) = read.await?;
+    let (places, standings, found) = read.await?;
+    let (rows, more) = (found.rows, found.next.is_some());
     let mut html = waiting(&places);
     if rows.is_empty() {
         html.push_str("<p>Nothing waits for an answer.</p>");
@@ -155,7 +152,7 @@ async fn list_html(app: &App, task: &str) -> Result<String, Refused> {
         "<div class=\"wide\"><table><thead><tr><th>Question<th>Task<th>Device<th>Device's guess\
          <th>Asked<th>Where</tr></thead><tbody>",
     );
-    for (row, desk) in &rows {
+    for row in &rows {
         let shown = row.text.as_deref().unwrap_or("(the text did not leave the device)");
         let short: String = shown.chars().take(120).collect();
         put!(
@@ -168,7 +165,7 @@ async fn list_html(app: &App, task: &str) -> Result<String, Refused> {
             Esc(&row.device),
             decision(row.provisional.as_ref()),
             time(&row.received_at),
-            desk.as_ref().map_or_else(|| "people".to_owned(), place),
+            standings.get(&row.id).map_or_else(|| "people".to_owned(), place),
         );
     }
     html.push_str("</tbody></table></div>");
@@ -198,7 +195,7 @@ fn waiting(places: &[PlaceView]) -> String {
 }
 
 /// Where a question stands, in a few words.
-fn place(desk: &DeskView) -> String {
+fn place(desk: &Standing) -> String {
     let mut html = Esc(&desk.place).to_string();
     if let Some(at) = &desk.sends_at {
         put!(html, ", answered, sent at {}", time(at));
@@ -209,7 +206,7 @@ fn place(desk: &DeskView) -> String {
         put!(html, ", {} has it", Esc(holder));
     }
     if desk.review > 1 {
-        put!(html, ", {} of {} people", desk.votes.len().min(9), desk.review);
+        put!(html, ", {} of {} people", desk.votes, desk.review);
     }
     html
 }
@@ -594,7 +591,7 @@ fn facts(html: &mut String, question: &EscalationView, desk: Option<&DeskView>) 
         ("Metadata", meta(&question.meta)),
         ("Asked", time(&question.at)),
         ("Received", time(&question.received_at)),
-        ("Where", desk.map(place).unwrap_or_default()),
+        ("Where", desk.map(|desk| place(&desk.into())).unwrap_or_default()),
         (
             "Trouble",
             desk.and_then(|it| it.trouble.as_deref())
