@@ -6,8 +6,8 @@
 //! are durable: a crash in between tells a sketch twice, under the same beginning. What was
 //! counted of the day is counted again after a restart, from the journal, as far as it is kept.
 
+use crate::clock::Clock;
 use crate::service::replace;
-use crate::stamp::wall_ms;
 use crate::store::{Store, StoreError};
 use landfall_agent_core::report::{Policy, Sketcher};
 use landfall_wire::directive::{Directive, ReportingMode};
@@ -32,6 +32,14 @@ const READ_BYTES: usize = 256 * 1024;
 #[derive(Clone)]
 pub struct Reporting {
     policy: Arc<RwLock<Policy>>,
+}
+
+/// What sketches are made of, by which clock a day is over, and what is noted where.
+struct Counting {
+    store: Store,
+    clock: Arc<Clock>,
+    file: PathBuf,
+    tasks: Vec<TaskName>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,10 +83,16 @@ impl Reporting {
     }
 
     /// Follows the hub and makes sketches until the store is closed.
-    pub async fn run(self, store: Store, data_dir: PathBuf, tasks: Vec<TaskName>) {
-        let file = data_dir.join(FILE);
+    pub async fn run(
+        self,
+        store: Store,
+        clock: Arc<Clock>,
+        data_dir: PathBuf,
+        tasks: Vec<TaskName>,
+    ) {
         let mut following = store.follow_directives();
-        let mut sketcher = read(&file);
+        let counting = Counting { store, clock, file: data_dir.join(FILE), tasks };
+        let mut sketcher = read(&counting.file);
         loop {
             tokio::select! {
                 directive = following.next() => match directive {
@@ -87,14 +101,14 @@ impl Reporting {
                         let task = reporting.task.as_ref().map_or("(all others)", TaskName::as_str);
                         tracing::info!(task, mode = ?reporting.mode, "the hub asks for outcomes");
                         // Counted before what was asked for until now changes.
-                        self.count(&store, &mut sketcher, &file, &tasks).await;
+                        self.count(&counting, &mut sketcher).await;
                         self.policy.write().unwrap_or_else(PoisonError::into_inner).set(&reporting);
                     }
                     Some(_) => continue,
                 },
                 () = tokio::time::sleep(COUNT_EVERY) => {}
             }
-            self.count(&store, &mut sketcher, &file, &tasks).await;
+            self.count(&counting, &mut sketcher).await;
         }
     }
 
@@ -102,25 +116,18 @@ impl Reporting {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn count(
-        &self,
-        store: &Store,
-        sketcher: &mut Option<Sketcher>,
-        file: &Path,
-        tasks: &[TaskName],
-    ) {
-        if let Err(error) = self.try_count(store, sketcher, file, tasks).await {
+    async fn count(&self, counting: &Counting, sketcher: &mut Option<Sketcher>) {
+        if let Err(error) = self.try_count(counting, sketcher).await {
             tracing::warn!(%error, "outcomes cannot be counted for a sketch now; tried again later");
         }
     }
 
     async fn try_count(
         &self,
-        store: &Store,
+        counting: &Counting,
         sketcher: &mut Option<Sketcher>,
-        file: &Path,
-        tasks: &[TaskName],
     ) -> Result<(), StoreError> {
+        let Counting { store, clock, file, tasks } = counting;
         let policy = self.policy();
         if sketcher.is_none() && policy.is_full() {
             return Ok(());
@@ -159,7 +166,7 @@ impl Reporting {
                 sketches.add(None);
             }
         }
-        if sketches.is_due(wall_ms()) || sketches.epoch() != status.epoch {
+        if sketches.is_due(clock.now_ms()) || sketches.epoch() != status.epoch {
             tell(store, sketches, &policy, file).await?;
         }
         if sketches.epoch() != status.epoch {

@@ -141,7 +141,8 @@ impl HubRules {
                         let (served, at_ms) = (pipeline.served(), pipeline.now_ms());
                         // Without an identity nobody is trusted.
                         let identity = wallet.pick().ok();
-                        let roots = identity.as_ref().map_or(&[][..], |(its, _)| &its.roots);
+                        let roots = identity.as_ref();
+                        let roots = roots.map_or(&[][..], |(its, _)| &its.credentials.trusted);
                         its.take(&order, &Ground { served: &served, roots, device: &device, at_ms })
                     };
                     match tokio::task::spawn_blocking(take).await {

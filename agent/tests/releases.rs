@@ -122,12 +122,13 @@ struct Running {
 }
 
 fn start(opened: Opened) -> Running {
-    let Opened { config, pipeline, models, faults, .. } = opened;
+    let Opened { config, pipeline, models, clock, faults } = opened;
     assert_eq!(faults, Vec::<String>::new());
     let (tell, status) = watch::channel(DeskStatus::default());
     let parts = DeskConfig {
         config: Arc::new(config),
-        identity: None,
+        wallet: None,
+        clock,
         models,
         pipeline: pipeline.clone(),
         gate: Gate::default(),

@@ -7,6 +7,7 @@ mod common;
 
 use common::{PATIENCE, Site, ask};
 use landfall_models::package::sign;
+use landfall_tests::faults::CLOCK_VARIABLE;
 use landfall_tests::site::{Device, DeviceConfig};
 use landfall_tests::wait;
 use serde_json::{Value, json};
@@ -307,4 +308,76 @@ fn a_package_that_does_not_come_out_as_it_should_halts_its_rollout() {
     let shown = wait_for_phase(&site, rollout, "rolled-back");
     assert_eq!(states(&shown), ["failed", "waiting"], "{shown}");
     site.hub.command(&["models", "remove", "maintenance@9.1.0"]).unwrap();
+}
+
+/// The JSON that a courier's command prints, which must succeed.
+fn courier(device: &Device, verb: &str, stick: &Path) -> Value {
+    let args = ["courier", verb, stick.to_str().unwrap(), "--json"];
+    let output = device.spec(&args).output().unwrap();
+    assert!(output.status.success(), "{verb}: {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn wait_for_file(device: &Device, name: &str) {
+    let path = device.data().join("identity").join(name);
+    wait::until(&format!("{name} of {}", device.name), PATIENCE, || {
+        let status = device.address.client().get("/v1/status").unwrap().success().unwrap();
+        match path.is_file() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(status["link"].clone()),
+        }
+    })
+    .unwrap();
+}
+
+/// Everything that a certificate is for goes by the renewed one while the agent runs: here the
+/// first ones count for nothing any more, because their authority is gone.
+#[test]
+fn files_neighbours_and_courier_go_by_the_renewed_certificate() {
+    let mut site = Site::bendable();
+    let maker = Maker::new(&site);
+    let neighbour = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut canary = enroll(&site, &maker, "ship-1", &format!("serve = \"{neighbour}\""));
+    let from_it = format!("hub = \"127.0.0.1:1\"\npeers = [\"{neighbour}\"]");
+    let mut other = enroll(&site, &maker, "ship-2", &from_it);
+    let stick = site.path("stick");
+    let stick_at_hub = |site: &Site, verb: &str| {
+        site.hub.command(&["courier", verb, stick.to_str().unwrap(), "--json"]).unwrap();
+    };
+    // Sealed for the key that it has now.
+    courier(&canary, "export", &stick);
+    stick_at_hub(&site, "import");
+    stick_at_hub(&site, "export");
+
+    site.hub.command(&["ca", "rotate"]).unwrap();
+    site.hub.restart().unwrap();
+    for device in [&mut canary, &mut other] {
+        // By its clock more than a third of the time is over, until the hub says otherwise.
+        let ahead = -400_i64 * 86_400;
+        device.env = vec![(CLOCK_VARIABLE.into(), ahead.to_string().into())];
+        device.start().unwrap();
+        wait_for_file(device, "trial.pem");
+    }
+    // With the one that they connected with, nobody is let in after this.
+    site.hub.command(&["ca", "finish"]).unwrap();
+    site.hub.restart().unwrap();
+
+    add(&site, &maker, &maker.release("9.2.0", &[("notes.bin", noise(100_000))]));
+    let rings = ["--ring", "canary:device=ship-1", "--ring", "rest", "--trial", "1s", "--json"];
+    hub(&site, &[&["rollout", "start", "maintenance@9.2.0"], &rings[..]].concat());
+    wait_for_version(&canary, "maintenance 9.2.0");
+    wait_for_version(&other, "maintenance 9.2.0");
+
+    courier(&canary, "import", &stick);
+    ask(&canary.address.client(), &json!({ "id": "wo-1", "text": "hyd pump leaking" }));
+    canary.kill().unwrap();
+    canary.env.clear();
+    for _running_or_not in 0..2 {
+        courier(&canary, "export", &stick);
+        stick_at_hub(&site, "import");
+        stick_at_hub(&site, "export");
+        courier(&canary, "import", &stick);
+        canary.start().unwrap();
+    }
+    assert_eq!(site.stats().outcomes, 1);
 }

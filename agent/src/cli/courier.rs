@@ -11,11 +11,12 @@ use super::args::{CourierArgs, CourierCommand};
 use super::client::Client;
 use super::failure::Failure;
 use super::{Done, desk, output};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::courier::{Courier, CourierError, Exported, Imported};
 use crate::service;
 use crate::store::{Store, StoreConfig, StoreError};
-use crate::sync::enrolled;
+use crate::sync::Wallet;
 use landfall_freight::blobs::Blobs;
 use landfall_freight::parcel::{PARCEL_BYTES_MAX, ParcelError, file_name};
 use landfall_wire::id::DeviceId;
@@ -23,6 +24,7 @@ use serde::Serialize;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where everything of Landfall is on a stick.
 const HOME: &str = "landfall";
@@ -49,7 +51,9 @@ impl Packer {
             Failure::usage("the configuration has no [hub], so that nobody is to be reached")
                 .remedy("set hub.identity to the directory from `landfall-hub enroll`")
         })?;
-        let (device, _) = enrolled(&identity).map_err(|e| failed(&e.into()))?;
+        let wallet = Wallet::new(&identity, &config.data_dir, Clock::open(&config.data_dir));
+        let (picked, _) = wallet.pick().map_err(|e| failed(&e.into()))?;
+        let device = picked.device;
         if let Some(client) = desk::running(config) {
             return Ok((Packer::Remote(client), device));
         }
@@ -61,7 +65,7 @@ impl Packer {
             StoreError::Locked { .. } => desk::locked(),
             error => Failure::from(error),
         })?;
-        let courier = Courier::open(store.clone(), &identity).map_err(|e| failed(&e))?;
+        let courier = Courier::open(store.clone(), Arc::new(wallet)).map_err(|e| failed(&e))?;
         Ok((Packer::Local(Box::new((runtime, store, courier))), device))
     }
 

@@ -12,6 +12,8 @@ use crate::service::replace;
 use crate::stamp::wall_ms;
 use landfall_agent_core::clock::{Source, Timeline};
 use landfall_wire::id::Epoch;
+use rustls::time_provider::TimeProvider;
+use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -195,6 +197,13 @@ impl Clock {
 
     fn mono_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// By this clock certificates are judged, where nothing is learned from them.
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(self.now_ms())))
     }
 }
 

@@ -5,19 +5,21 @@
 //! acknowledgement on a stick is worth what one over the air is, and what came both ways, twice
 //! or late changes nothing.
 //!
+//! A device signs with the certificate that it has at that moment. What the hub sealed for the one
+//! before is opened too, as long as the wallet has it.
+//!
 //! Not here: files and directories (see the command line); what is sealed how (see
 //! `landfall_freight::parcel`).
 
-use crate::stamp::wall_ms;
 use crate::store::{Store, StoreError};
-use crate::sync::{IdentityError, certificates, enrolled, private_key};
+use crate::sync::{Identity, IdentityError, Wallet};
 use landfall_agent_core::session::{Event, Held, Persist, Send, Session, SessionLimits};
-use landfall_freight::parcel::{BoxKey, ParcelError, Party, Sealer, Trust, pack, unpack};
+use landfall_freight::parcel::{BoxKey, Opened, ParcelError, Party, Sealer, Trust, pack, unpack};
 use landfall_wire::frame::{Batch, Frame, FrameError, Hello, Position};
 use landfall_wire::limits::{BATCH_RECORDS_MAX, GREETING_STREAMS_MAX};
 use landfall_wire::record::StreamId;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::sync::Arc;
 
 /// Most bytes of records in one frame.
 const BATCH_BYTES_MAX: usize = 128 * 1024;
@@ -93,23 +95,22 @@ pub struct Imported {
 /// This device, with what it needs to pack and unpack.
 pub struct Courier {
     store: Store,
-    sealer: Sealer,
-    trust: Trust,
-    hub: Option<BoxKey>,
+    wallet: Arc<Wallet>,
 }
 
 impl Courier {
-    /// With the identity in a directory.
+    /// With the certificates of a device.
     ///
     /// # Errors
-    /// [`CourierError`].
-    pub fn open(store: Store, identity: &Path) -> Result<Courier, CourierError> {
-        let (device, courier) = enrolled(identity)?;
-        let chain = certificates(&identity.join("device.pem"))?;
-        let key = private_key(&identity.join("device.key"))?;
-        let trust = Trust::new(&certificates(&identity.join("ca.pem"))?)?;
-        let sealer = Sealer::device(device, chain, &key)?;
-        Ok(Courier { store, sealer, trust, hub: courier.and_then(|key| key.parse().ok()) })
+    /// [`CourierError`], if it has none that can be used.
+    pub fn open(store: Store, wallet: Arc<Wallet>) -> Result<Courier, CourierError> {
+        let (identity, _) = wallet.pick()?;
+        sealer(&identity)?;
+        Ok(Courier { store, wallet })
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.wallet.clock().now_ms()
     }
 
     /// Packs what the hub has not acknowledged; part 0 first, and further ones while there is
@@ -118,7 +119,10 @@ impl Courier {
     /// # Errors
     /// [`CourierError`].
     pub async fn export(&self, part: usize, linked: bool) -> Result<Exported, CourierError> {
-        let hub = self.hub.ok_or(CourierError::NoHubKey)?;
+        let (identity, _) = self.wallet.pick()?;
+        let sealer = sealer(&identity)?;
+        let hub: Option<BoxKey> = identity.courier.as_ref().and_then(|key| key.parse().ok());
+        let hub = hub.ok_or(CourierError::NoHubKey)?;
         // As for a link: what leaves is noted as such before it does, so that a store that is
         // restored from an old image is found out.
         self.store.offer().await?;
@@ -127,7 +131,7 @@ impl Courier {
             self.store.withdraw();
         }
         let Gathered { frames, records, more, ends } = gathered?;
-        let parcel = pack(&self.sealer, &Party::hub(hub), wall_ms(), &frames)?;
+        let parcel = pack(&sealer, &Party::hub(hub), self.now_ms(), &frames)?;
         ends.into_iter().for_each(|end| self.store.sent(end));
         Ok(Exported { parcel, records, more })
     }
@@ -143,7 +147,7 @@ impl Courier {
         });
         let hello = Hello {
             version: crate::VERSION.to_owned(),
-            at_ms: wall_ms(),
+            at_ms: self.now_ms(),
             up: up.collect(),
             answers: self.store.answers(),
         };
@@ -210,11 +214,11 @@ impl Courier {
     /// # Errors
     /// [`CourierError`]; what was applied before stays, and importing it again does no harm.
     pub async fn import(&self, parcel: &[u8]) -> Result<Imported, CourierError> {
-        let opened = unpack(&self.sealer, &self.trust, wall_ms(), parcel)?;
+        let opened = self.open_parcel(parcel)?;
         let mut session =
             Session::new(SessionLimits::default(), self.store.held(), self.store.answers());
         let version = crate::VERSION.to_owned();
-        let _greeting = session.step(0, Event::Connected { version, at_ms: wall_ms() });
+        let _greeting = session.step(0, Event::Connected { version, at_ms: self.now_ms() });
         let mut imported = Imported::default();
         for payload in &opened.frames {
             let effects = session.step(0, Event::Frame(Frame::decode(payload)?));
@@ -231,6 +235,20 @@ impl Courier {
             }
         }
         Ok(imported)
+    }
+
+    /// With the key that it was sealed for, if the device still has that.
+    fn open_parcel(&self, parcel: &[u8]) -> Result<Opened, CourierError> {
+        let mut refused = None;
+        for identity in self.wallet.all() {
+            let trust = Trust::new(&identity.credentials.trusted)?;
+            match unpack(&sealer(&identity)?, &trust, self.now_ms(), parcel) {
+                Ok(opened) => return Ok(opened),
+                // What the older ones say of it counts less.
+                Err(error) => drop(refused.get_or_insert(error)),
+            }
+        }
+        Err(refused.unwrap_or(ParcelError::OtherKey).into())
     }
 
     async fn persist(&self, persist: Persist, into: &mut Imported) -> Result<(), CourierError> {
@@ -251,6 +269,11 @@ impl Courier {
         }
         Ok(())
     }
+}
+
+fn sealer(identity: &Identity) -> Result<Sealer, ParcelError> {
+    let credentials = &identity.credentials;
+    Sealer::device(identity.device.clone(), credentials.chain.clone(), &credentials.key)
 }
 
 struct Gathered {

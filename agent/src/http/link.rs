@@ -3,7 +3,6 @@
 use super::App;
 use super::error::ApiError;
 use crate::link::{UnknownLink, UplinkReport};
-use crate::stamp::wall_ms;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -55,7 +54,7 @@ pub(super) async fn put(
         ApiError::bad_request("invalid-request", format!("not a word on a link: {error}"))
             .remedy("send {\"link\": \"port-wifi\", \"state\": \"up\", \"for\": \"2h\"}")
     })?;
-    let how_long = how_long(&word)?;
+    let how_long = how_long(&word, app.overview.clock.now_ms())?;
     let said = match word.state {
         LinkState::Auto => None,
         LinkState::Up if word.link.is_none() => {
@@ -69,7 +68,7 @@ pub(super) async fn put(
     Ok(Json(report(&app)))
 }
 
-fn how_long(word: &LinkWord) -> Result<Option<Duration>, ApiError> {
+fn how_long(word: &LinkWord, now_ms: u64) -> Result<Option<Duration>, ApiError> {
     let wrong = |message: String| {
         ApiError::unprocessable("invalid-request", message)
             .remedy("give \"until\": \"2026-11-21T04:00:00Z\" or \"for\": \"2h\", up to a year")
@@ -80,7 +79,7 @@ fn how_long(word: &LinkWord) -> Result<Option<Duration>, ApiError> {
         (Some(until), None) => {
             let at = humantime::parse_rfc3339_weak(until)
                 .map_err(|error| wrong(format!("'until' is no time: {error}")))?;
-            let now = SystemTime::UNIX_EPOCH + Duration::from_millis(wall_ms());
+            let now = SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms);
             at.duration_since(now).map_err(|_| wrong("'until' is past".to_owned()))?
         }
         (None, Some(long)) => humantime::parse_duration(long)

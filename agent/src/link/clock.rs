@@ -1,19 +1,22 @@
-//! The time of links.
+//! The time of links: the device's, which goes by what the hub said. A box that starts in 1970 does
+//! not take its nights for days.
 //!
 //! `LANDFALL_LINK_CLOCK` = `FACTOR@REAL=SHOWN` has it pass faster, for tests of long times: at the
-//! wall clock REAL (milliseconds since 1970) it shows SHOWN, and from there on passes FACTOR times
+//! time REAL (milliseconds since 1970) it shows SHOWN, and from there on passes FACTOR times
 //! as fast. Hours, days and budgets of links go by it, and nothing else: neither records nor
 //! connections.
 
 use super::zone;
-use crate::stamp::wall_ms;
+use crate::clock::Clock as DeviceClock;
 use landfall_agent_core::link::Now;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const VARIABLE: &str = "LANDFALL_LINK_CLOCK";
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Clock {
+    device: Arc<DeviceClock>,
     started: Instant,
     faster: Option<Faster>,
 }
@@ -26,18 +29,23 @@ struct Faster {
 }
 
 impl Clock {
-    pub(super) fn start() -> Clock {
+    pub(super) fn start(device: Arc<DeviceClock>) -> Clock {
         let faster = std::env::var(VARIABLE).ok().and_then(|text| {
             let faster = parse(&text);
             tracing::warn!(text, ?faster, "the time of links is another, as a test wants it");
             faster
         });
-        Clock { started: Instant::now(), faster }
+        Clock { device, started: Instant::now(), faster }
+    }
+
+    /// What records are stamped with.
+    pub(super) fn device_ms(&self) -> u64 {
+        self.device.now_ms()
     }
 
     pub(super) fn now(&self) -> Now {
         let running_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let wall_ms = wall_ms();
+        let wall_ms = self.device_ms();
         match self.faster {
             None => Now { running_ms, wall_ms, offset_secs: zone::offset_secs(wall_ms) },
             Some(Faster { factor, real_ms, shown_ms }) => Now {
@@ -73,7 +81,9 @@ mod tests {
         for bad in ["", "0@1=2", "1@2", "x@1=2"] {
             assert_eq!(parse(bad), None, "{bad}");
         }
-        let clock = Clock { started: Instant::now(), faster: Some(faster) };
+        let dir = tempfile::tempdir().unwrap();
+        let device = DeviceClock::open(dir.path());
+        let clock = Clock { device, started: Instant::now(), faster: Some(faster) };
         assert_eq!(clock.real(4320), Duration::from_millis(1));
     }
 }

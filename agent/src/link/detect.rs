@@ -78,8 +78,8 @@ fn is_up(interfaces: &Path, name: &str) -> bool {
     }
 }
 
-/// The interface of the default route.
-fn default_route() -> Option<String> {
+/// The interface of the default route: that of IPv4, or without one that of IPv6.
+pub(crate) fn default_route() -> Option<String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     parse_route(&read("/proc/net/route")).or_else(|| parse_route_v6(&read("/proc/net/ipv6_route")))
 }

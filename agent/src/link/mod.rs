@@ -15,13 +15,14 @@ mod meter;
 mod view;
 mod zone;
 
+pub(crate) use detect::default_route;
 pub(crate) use meter::{CLOSE_BYTES, Meter, REFUSED_BYTES, UNANSWERED_BYTES};
 pub use view::{LinkView, SiteReport, StreamBacklog, UplinkReport, WaitReport};
 
+use crate::clock::Clock as DeviceClock;
 use crate::config::{Link, Sign};
 use crate::release::Gate;
 use crate::service::replace;
-use crate::stamp::wall_ms;
 use clock::Clock;
 use detect::Detector;
 use landfall_agent_core::link::{
@@ -103,7 +104,7 @@ pub struct UnknownLink {
 
 impl Uplink {
     /// The links of a site, with what was spent before; nothing is looked at yet.
-    pub fn open(config: &[Link], data_dir: &Path) -> Uplink {
+    pub fn open(config: &[Link], data_dir: &Path, clock: Arc<DeviceClock>) -> Uplink {
         let file = data_dir.join(FILE);
         let kept: Vec<Spent> = match std::fs::read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
@@ -116,7 +117,7 @@ impl Uplink {
         let is_declared = !config.is_empty();
         let config = if is_declared { config.to_vec() } else { vec![only()] };
         let policies = config.iter().map(|link| link.policy.clone()).collect();
-        let clock = Clock::start();
+        let clock = Clock::start(clock);
         let mut links = Links::new(policies, &kept, clock.now());
         let seen = config.iter().map(|link| link.sign == Sign::Always).collect();
         links.step(clock.now(), Event::Seen(seen));
@@ -250,7 +251,7 @@ impl Uplink {
         let view = links.view(used, self.now());
         let policy = &self.inner.config[used].policy;
         Some(LinkReport {
-            at_ms: wall_ms(),
+            at_ms: self.inner.clock.device_ms(),
             link: policy.name.clone(),
             class: policy.class,
             spent_bytes: view.spent_bytes,

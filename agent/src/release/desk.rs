@@ -2,14 +2,13 @@
 //! then what is to be done. Long work is done beside it and comes back as an input.
 
 use super::fetch::{Ended, Fetcher, Gate};
-use super::source::Source;
 use super::trial::{self, Candidate};
-use super::{ReleasesConfig, SiteError, SiteListener, blobs, book, directory, site};
+use super::{SiteError, SiteListener, blobs, book, directory};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::pipeline::{ModelFailure, Models, NotFit, Pipeline};
 use crate::service::{announce_tasks, give_back};
-use crate::stamp::wall_ms;
-use crate::sync::Identity;
+use crate::sync::Wallet;
 use landfall_agent_core::release::{Act, Book, Effects, Entry, Input, OrderId, Releases, Stage};
 use landfall_freight::blobs::{BlobError, Blobs};
 use landfall_models::package::{SHIPPED_KEY, shipped_dirs};
@@ -20,7 +19,7 @@ use landfall_wire::release::{ReleaseFault, ReleaseOrder, ReleaseRef};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -59,7 +58,9 @@ pub struct DeskConfig {
     /// The configuration.
     pub config: Arc<Config>,
     /// Who the device is; without one nobody is asked for files.
-    pub identity: Option<Identity>,
+    pub wallet: Option<Arc<Wallet>>,
+    /// What reports are stamped with.
+    pub clock: Arc<Clock>,
     /// Every model that runs.
     pub models: Models,
     /// What decides.
@@ -90,17 +91,18 @@ impl Desk {
             }
             Book::default()
         });
-        let (releases, first) = Releases::start(loaded, wall_ms());
+        let (releases, first) = Releases::start(loaded, parts.clock.now_ms());
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let (stop, stopping) = watch::channel(false);
         let (done, finished) = mpsc::unbounded_channel();
         let (progress, fetched) = watch::channel(None);
         let fetcher = Arc::new(fetcher(&parts, blobs.clone(), progress));
-        let DeskConfig { config, identity, models, pipeline, gate: _ } = parts;
+        let DeskConfig { config, wallet, clock, models, pipeline, gate: _ } = parts;
         let running = Running {
             failures: pipeline.failures(),
             config,
-            identity,
+            wallet,
+            clock,
             pipeline,
             blobs,
             fetcher,
@@ -147,7 +149,8 @@ enum Done {
 
 struct Running {
     config: Arc<Config>,
-    identity: Option<Identity>,
+    wallet: Option<Arc<Wallet>>,
+    clock: Arc<Clock>,
     pipeline: Pipeline,
     blobs: Blobs,
     fetcher: Arc<Fetcher>,
@@ -223,9 +226,9 @@ impl Running {
     /// Hands files to others of the site, if that is asked for.
     async fn listen(&self) -> Option<SiteListener> {
         let at = self.config.releases.serve?;
-        let opened = match (&self.config.hub, &self.identity) {
-            (Some(hub), Some(_)) => SiteListener::open(at, &hub.identity, self.blobs.clone()).await,
-            _ => Err(SiteError::Tls("the device has no identity".to_owned())),
+        let opened = match &self.wallet {
+            Some(wallet) => SiteListener::open(at, Arc::clone(wallet), self.blobs.clone()).await,
+            None => Err(SiteError::Tls("the device has no identity".to_owned())),
         };
         opened.inspect_err(|error| tracing::error!(%error, "files are not handed to the site")).ok()
     }
@@ -235,7 +238,7 @@ impl Running {
     }
 
     async fn step(&mut self, input: Input) {
-        let effects = self.releases.step(self.now_ms(), wall_ms(), input);
+        let effects = self.releases.step(self.now_ms(), self.clock.now_ms(), input);
         self.act(effects).await;
     }
 
@@ -288,7 +291,8 @@ impl Running {
             told += 1;
         }
         if told > 0 {
-            let effects = self.releases.step(self.now_ms(), wall_ms(), Input::Told(told));
+            let (now_ms, at_ms) = (self.now_ms(), self.clock.now_ms());
+            let effects = self.releases.step(now_ms, at_ms, Input::Told(told));
             debug_assert!(effects.acts.is_empty(), "nothing follows of having told");
             // Told again after a crash, if this fails: no harm.
             self.save().await;
@@ -431,16 +435,12 @@ async fn due(started: Instant, at_ms: Option<u64>) {
 }
 
 fn fetcher(parts: &DeskConfig, blobs: Blobs, progress: watch::Sender<Option<Progress>>) -> Fetcher {
-    let DeskConfig { config, identity, gate, .. } = parts;
+    let DeskConfig { config, wallet, gate, .. } = parts;
     let (packages, trust) = packages(config);
-    let (near, far) = match (&config.hub, identity) {
-        (Some(hub), Some(identity)) => sources(&config.releases, &hub.identity, identity),
-        _ => (Vec::new(), Vec::new()),
-    };
-    let data_dir = config.data_dir.clone();
-    let bytes_max = config.releases.bytes_max;
-    let gate = gate.clone();
-    Fetcher { data_dir, blobs, trust, packages, near, far, gate, bytes_max, progress }
+    let (data_dir, releases) = (config.data_dir.clone(), config.releases.clone());
+    let (wallet, gate) = (wallet.clone(), gate.clone());
+    let checked = Mutex::default();
+    Fetcher { data_dir, blobs, trust, packages, releases, wallet, gate, checked, progress }
 }
 
 /// Configured or shipped packages, and the keys that may sign.
@@ -452,38 +452,4 @@ fn packages(config: &Config) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let shipped = shipped_dirs().unwrap_or_default();
     let key = shipped.first().and_then(|dir| dir.parent()).map(|home| home.join(SHIPPED_KEY));
     (shipped, key.into_iter().collect())
-}
-
-/// Who can be asked: devices of the site, and everybody else, cheapest first.
-fn sources(
-    releases: &ReleasesConfig,
-    dir: &std::path::Path,
-    identity: &Identity,
-) -> (Vec<Source>, Vec<Source>) {
-    let near = match site::client(dir) {
-        Ok(tls) => {
-            let peer = |at: &String| {
-                Source::new(format!("the device at {at}"), &format!("https://{at}"), tls.clone())
-            };
-            releases.peers.iter().map(peer).collect()
-        }
-        Err(error) => {
-            tracing::error!(%error, "devices of the site are not asked for files");
-            Vec::new()
-        }
-    };
-    let mut far = Vec::new();
-    match site::mirror(releases.mirror_ca.as_deref(), identity) {
-        Ok(tls) => {
-            far.extend(releases.mirrors.iter().map(|mirror| {
-                Source::new(format!("the mirror {mirror}"), mirror, Arc::clone(&tls))
-            }));
-        }
-        Err(error) => tracing::error!(%error, "mirrors are not asked for files"),
-    }
-    if let Some(hub) = releases.hub.as_ref().or(identity.files.as_ref()) {
-        let tls = Arc::clone(&identity.tls);
-        far.push(Source::new(format!("the hub at {hub}"), &format!("https://{hub}"), tls));
-    }
-    (near, far)
 }

@@ -1,10 +1,13 @@
 //! Gets the files of a release: what is here already, what a configured package has, and only
 //! then what others have, nearest first: devices of the site, mirrors, the hub. Each file is
-//! compared with its digest as it comes, so that it does not matter who sent it.
+//! compared with its digest as it comes, so that it does not matter who sent it, and once more
+//! after a start or when it was touched: disks forget.
 
-use super::source::{Got, Source};
-use super::{Progress, lay_out};
+use super::source::Got;
+use super::sources::Sources;
+use super::{Progress, ReleasesConfig, lay_out};
 use crate::pipeline::NotFit;
+use crate::sync::Wallet;
 use landfall_agent_core::release::OrderId;
 use landfall_freight::blobs::{BlobError, Blobs};
 use landfall_freight::outline::{
@@ -15,9 +18,9 @@ use landfall_wire::id::Digest;
 use landfall_wire::release::{ReleaseFault, ReleaseRef};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 /// First pause after nobody could help; it doubles up to the longest.
@@ -86,14 +89,17 @@ pub(super) struct Fetcher {
     pub(super) trust: Vec<PathBuf>,
     /// Configured packages, whose files need not be fetched.
     pub(super) packages: Vec<PathBuf>,
-    /// Devices of the site.
-    pub(super) near: Vec<Source>,
-    /// Everybody else, cheapest first.
-    pub(super) far: Vec<Source>,
+    pub(super) releases: ReleasesConfig,
+    /// Without one nobody is asked.
+    pub(super) wallet: Option<Arc<Wallet>>,
     pub(super) gate: Gate,
-    pub(super) bytes_max: u64,
+    /// Files whose content was compared with their name by this process, as they were then.
+    pub(super) checked: Mutex<BTreeMap<Digest, Stamp>>,
     pub(super) progress: watch::Sender<Option<Progress>>,
 }
+
+/// Size and time of a file: one that still has both was not touched.
+pub(super) type Stamp = (u64, SystemTime);
 
 impl Fetcher {
     /// Gets everything of a release, however long that takes. `keep` are the releases whose
@@ -166,8 +172,9 @@ impl Fetcher {
         if signature_bytes > SIGNATURE_BYTES_MAX || manifest_bytes > MANIFEST_BYTES_MAX {
             return Err(not_fit("its manifest or signature is larger than any is".to_owned()));
         }
-        self.get(release.signature, signature_bytes, wanted)?;
-        self.get(release.manifest, manifest_bytes, wanted)?;
+        let sources = Sources::of(&self.releases, self.wallet.as_deref());
+        self.get(&sources, release.signature, signature_bytes, wanted)?;
+        self.get(&sources, release.manifest, manifest_bytes, wanted)?;
         let outline = self.outline(release).map_err(|error| match error {
             Unread::Blob(error) => error.into(),
             Unread::Outline(error) => not_fit(error.to_string()),
@@ -176,10 +183,12 @@ impl Fetcher {
             let (is, wants) = (&outline.package, &id.package);
             return Err(not_fit(format!("it is a release of '{is}', not of '{wants}'")));
         }
-        self.make_room(release, &outline, keep)?;
+        let mut missing = self.make_room(release, &outline, keep)?;
         for (digest, bytes) in &outline.files {
-            self.get(*digest, *bytes, wanted)?;
-            self.count_missing(&outline);
+            let of_it = self.missing(*digest, *bytes);
+            self.get(&sources, *digest, *bytes, wanted)?;
+            missing = missing.saturating_sub(of_it);
+            self.show(missing, outline.bytes());
         }
         lay_out(&self.data_dir, release, &self.blobs).map(drop).map_err(|error| {
             BlobError::Io { operation: "lay out", path: self.data_dir.clone(), source: error }
@@ -206,17 +215,19 @@ impl Fetcher {
         Some(files)
     }
 
-    /// Checks the budget; what nobody has to keep goes first.
+    /// Checks the budget; what nobody has to keep goes first. Returns what is missing.
     fn make_room(
         &self,
         release: &ReleaseRef,
         outline: &Outline,
         keep: &[ReleaseRef],
-    ) -> Result<(), Trouble> {
-        let missing = self.count_missing(outline);
-        let needed = |held: u64| held.saturating_add(missing);
-        if needed(self.held()?) <= self.bytes_max {
-            return Ok(());
+    ) -> Result<u64, Trouble> {
+        let missing = outline.files.iter().map(|(digest, bytes)| self.missing(*digest, *bytes));
+        let missing = missing.sum();
+        self.show(missing, outline.bytes());
+        let (needed, most) = (|held: u64| held.saturating_add(missing), self.releases.bytes_max);
+        if needed(self.held()?) <= most {
+            return Ok(missing);
         }
         let releases: Vec<ReleaseRef> = keep.iter().chain([release]).cloned().collect();
         if let Some(files) = self.files(&releases) {
@@ -224,12 +235,11 @@ impl Fetcher {
             tracing::info!(freed, "removed files of earlier releases to make room");
         }
         let held = self.held()?;
-        if needed(held) <= self.bytes_max {
-            return Ok(());
+        if needed(held) <= most {
+            return Ok(missing);
         }
         Err(space(format!(
-            "it needs {missing} bytes beside the {held} that are kept; releases.bytes_max is {}",
-            self.bytes_max
+            "it needs {missing} bytes beside the {held} that are kept; releases.bytes_max is {most}"
         )))
     }
 
@@ -237,24 +247,50 @@ impl Fetcher {
         Ok(self.blobs.list()?.iter().map(|(_, bytes)| bytes).sum())
     }
 
-    fn count_missing(&self, outline: &Outline) -> u64 {
-        let missing = |(digest, bytes): (&Digest, &u64)| match self.blobs.size(*digest) {
+    /// What is missing of a file.
+    fn missing(&self, digest: Digest, bytes: u64) -> u64 {
+        match self.blobs.size(digest) {
             Some(_) => 0,
-            None => bytes.saturating_sub(self.blobs.partial(*digest)),
-        };
-        let bytes_missing = outline.files.iter().map(missing).sum();
-        let bytes_total = outline.bytes();
+            None => bytes.saturating_sub(self.blobs.partial(digest)),
+        }
+    }
+
+    fn show(&self, bytes_missing: u64, bytes_total: u64) {
         self.progress.send_modify(|progress| {
             let progress = progress.get_or_insert_default();
             (progress.bytes_missing, progress.bytes_total) = (bytes_missing, bytes_total);
             progress.waits_for = None;
         });
-        bytes_missing
+    }
+
+    /// Whether a file is here with the content that its name says. It is read once.
+    fn is_whole(&self, digest: Digest) -> bool {
+        let stamp = || {
+            let found = std::fs::metadata(self.blobs.path(digest)).ok()?;
+            found.is_file().then_some(())?;
+            Some((found.len(), found.modified().ok()?))
+        };
+        let Some(now) = stamp() else { return false };
+        let checked = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked().get(&digest) == Some(&now) {
+            return true;
+        }
+        let whole = self.blobs.check(digest).is_ok();
+        if whole {
+            checked().insert(digest, now);
+        }
+        whole
     }
 
     /// One file, whole and compared with its digest.
-    fn get(&self, digest: Digest, bytes: u64, wanted: &dyn Fn() -> bool) -> Result<(), Trouble> {
-        if self.blobs.size(digest).is_some() && self.blobs.check(digest).is_ok() {
+    fn get(
+        &self,
+        sources: &Sources,
+        digest: Digest,
+        bytes: u64,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<(), Trouble> {
+        if self.is_whole(digest) {
             return Ok(());
         }
         for package in &self.packages {
@@ -266,12 +302,12 @@ impl Fetcher {
         // Why not, by who was asked.
         let mut why = BTreeMap::new();
         let gate = self.gate.is_open();
-        let far = self.far.iter().filter(|_| gate);
-        for source in self.near.iter().chain(far) {
+        let far = sources.far.iter().filter(|_| gate);
+        for source in sources.near.iter().chain(far) {
             if !wanted() {
                 return Err(Trouble::Left);
             }
-            let is_near = self.near.iter().any(|near| std::ptr::eq(near, source));
+            let is_near = sources.near.iter().any(|near| std::ptr::eq(near, source));
             let allowed = || wanted() && (is_near || self.gate.is_open());
             let mut incoming = self.blobs.receive(digest, bytes)?;
             match source.get(digest, &mut incoming, &allowed, &|count| self.count(count)) {
@@ -290,6 +326,7 @@ impl Fetcher {
             }
         }
         let mut why: Vec<String> = why.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+        why.extend(sources.faults.iter().cloned());
         if !self.gate.is_open() {
             why.push("the link does not allow files now".to_owned());
         } else if why.is_empty() {
@@ -314,4 +351,40 @@ pub(super) enum Unread {
     Blob(#[from] BlobError),
     #[error(transparent)]
     Outline(#[from] OutlineError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_not_touched_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path()).unwrap();
+        let fetcher = Fetcher {
+            data_dir: dir.path().to_owned(),
+            blobs: blobs.clone(),
+            trust: Vec::new(),
+            packages: Vec::new(),
+            releases: ReleasesConfig::default(),
+            wallet: None,
+            gate: Gate::default(),
+            checked: Mutex::default(),
+            progress: watch::Sender::new(None),
+        };
+        let digest = blobs.put(b"a file of a release").unwrap();
+        assert!(fetcher.is_whole(digest));
+        let path = blobs.path(digest);
+        let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::fs::write(&path, b"a file of a rElease").unwrap();
+        let touch = |at: SystemTime| {
+            std::fs::File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
+        };
+        touch(written);
+        assert!(fetcher.is_whole(digest), "it was read again");
+        touch(written + Duration::from_secs(1));
+        assert!(!fetcher.is_whole(digest), "what was touched is compared again");
+        assert!(!path.exists());
+        assert!(!fetcher.is_whole(digest));
+    }
 }

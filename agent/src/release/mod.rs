@@ -3,7 +3,7 @@
 //! * `desk`: runs the machine of `landfall_agent_core::release`: book first, then reports, then
 //!   what is to be done.
 //! * `book`: what is remembered, as a file.
-//! * `fetch`: gets the missing files, from whoever has them; `source`: one of those.
+//! * `fetch`: gets the missing files, from whoever has them: `sources`, each a `source`.
 //! * `trial`: opens, checks and switches.
 //! * `site`: hands files to other devices of the site, and gets them from there.
 //!
@@ -21,6 +21,7 @@ mod desk;
 mod fetch;
 mod site;
 mod source;
+mod sources;
 mod trial;
 
 pub use desk::{Desk, DeskConfig, DeskStatus, Progress};

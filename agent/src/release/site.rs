@@ -1,10 +1,12 @@
 //! Between devices of one site: each may hand its files to the others, on the local network.
 //!
-//! Both sides show their device's certificate. A certificate names a device, not an address, so
-//! what is checked of the other side is that it is a device of the same hub; whether the files
-//! are right, their digests tell.
+//! Both sides show their device's certificate, the one that it has at that moment: it may be
+//! renewed while the agent runs. A certificate names a device, not an address, so what is checked
+//! of the other side is that it is a device of the same hub, by the device's own clock; whether the
+//! files are right, their digests tell.
 
-use crate::sync::{Identity, IdentityError, certificates, private_key, roots};
+use crate::clock::Clock;
+use crate::sync::{Identity, IdentityError, Wallet, roots};
 use landfall_freight::blobs::Blobs;
 use landfall_freight::serve::{Door, Guest, Shelf, router};
 use landfall_wire::id::Digest;
@@ -12,7 +14,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::ring;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -40,20 +42,27 @@ pub enum SiteError {
 }
 
 /// Who is a device of this hub.
-fn devices(identity: &Path) -> Result<Arc<dyn ClientCertVerifier>, SiteError> {
-    let roots = Arc::new(roots(&identity.join("ca.pem"))?);
+fn devices(identity: &Identity) -> Result<Arc<dyn ClientCertVerifier>, SiteError> {
+    let tls = |error: &dyn std::fmt::Display| SiteError::Tls(error.to_string());
+    let mut roots = RootCertStore::empty();
+    for authority in &identity.credentials.trusted {
+        roots.add(authority.clone()).map_err(|error| tls(&error))?;
+    }
     let provider = Arc::new(ring::default_provider());
-    let built = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-    built.map_err(|error| SiteError::Tls(error.to_string()))
+    let built = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    built.map_err(|error| tls(&error))
 }
 
 /// To ask another device.
-pub(super) fn client(identity: &Path) -> Result<Arc<ClientConfig>, SiteError> {
+pub(super) fn client(
+    identity: &Identity,
+    clock: &Arc<Clock>,
+) -> Result<Arc<ClientConfig>, SiteError> {
     let tls = |error: rustls::Error| SiteError::Tls(error.to_string());
-    let chain = certificates(&identity.join("device.pem"))?;
-    let key = private_key(&identity.join("device.key"))?;
+    let (chain, key) = (identity.credentials.chain.clone(), identity.credentials.key.clone_key());
     let verifier = Arc::new(AnyDevice(devices(identity)?));
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_details(provider, Arc::clone(clock) as _)
         .with_safe_default_protocol_versions()
         .map_err(tls)?
         .dangerous()
@@ -67,9 +76,11 @@ pub(super) fn client(identity: &Path) -> Result<Arc<ClientConfig>, SiteError> {
 pub(super) fn mirror(
     ca: Option<&Path>,
     identity: &Identity,
+    clock: &Arc<Clock>,
 ) -> Result<Arc<ClientConfig>, SiteError> {
     let Some(ca) = ca else { return Ok(Arc::clone(&identity.tls)) };
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_details(provider, Arc::clone(clock) as _)
         .with_safe_default_protocol_versions()
         .map_err(|error| SiteError::Tls(error.to_string()))?
         .with_root_certificates(roots(ca)?)
@@ -78,11 +89,11 @@ pub(super) fn mirror(
 }
 
 /// To answer another device.
-fn server(identity: &Path) -> Result<Arc<ServerConfig>, SiteError> {
+fn server(identity: &Identity, clock: &Arc<Clock>) -> Result<Arc<ServerConfig>, SiteError> {
     let tls = |error: rustls::Error| SiteError::Tls(error.to_string());
-    let chain = certificates(&identity.join("device.pem"))?;
-    let key = private_key(&identity.join("device.key"))?;
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let (chain, key) = (identity.credentials.chain.clone(), identity.credentials.key.clone_key());
+    let provider = Arc::new(ring::default_provider());
+    let config = ServerConfig::builder_with_details(provider, Arc::clone(clock) as _)
         .with_safe_default_protocol_versions()
         .map_err(tls)?
         .with_client_cert_verifier(devices(identity)?)
@@ -144,13 +155,13 @@ impl SiteListener {
     /// [`SiteError`].
     pub async fn open(
         at: SocketAddr,
-        identity: &Path,
+        wallet: Arc<Wallet>,
         blobs: Blobs,
     ) -> Result<SiteListener, SiteError> {
-        let tls = server(identity)?;
+        let shown = Shown::new(wallet)?;
         let listen = |source| SiteError::Listen { at, source };
         let listener = TcpListener::bind(at).await.map_err(listen)?;
-        let door = Door::open(listener, tls).map_err(listen)?;
+        let door = Door::open(listener, shown.into_source()).map_err(listen)?;
         let address = door.address();
         let app = router(Arc::new(Whole(blobs))).into_make_service_with_connect_info::<Guest>();
         let serving = tokio::spawn(async move {
@@ -166,6 +177,35 @@ impl SiteListener {
 impl Drop for SiteListener {
     fn drop(&mut self) {
         self.serving.abort();
+    }
+}
+
+/// What is shown to others, for as long as the device has the same certificate.
+struct Shown {
+    wallet: Arc<Wallet>,
+    identity: Identity,
+    tls: Arc<ServerConfig>,
+}
+
+impl Shown {
+    fn new(wallet: Arc<Wallet>) -> Result<Shown, SiteError> {
+        let (identity, _) = wallet.pick()?;
+        let tls = server(&identity, wallet.clock())?;
+        Ok(Shown { wallet, identity, tls })
+    }
+
+    /// The settings for one more connection. With a newer certificate that cannot be used, those
+    /// before.
+    fn into_source(mut self) -> impl FnMut() -> Arc<ServerConfig> {
+        move || {
+            if let Ok((identity, _)) = self.wallet.pick()
+                && !Arc::ptr_eq(&identity.credentials, &self.identity.credentials)
+                && let Ok(tls) = server(&identity, self.wallet.clock())
+            {
+                (self.identity, self.tls) = (identity, tls);
+            }
+            Arc::clone(&self.tls)
+        }
     }
 }
 

@@ -154,13 +154,13 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
         clock: Arc::clone(&clock),
         faults: faults.into(),
         releases,
-        uplink: Uplink::open(&config.links, &config.data_dir),
+        uplink: Uplink::open(&config.links, &config.data_dir, Arc::clone(&clock)),
         reporting: Reporting::open(&store),
         link,
     };
-    let courier = identity.as_ref().and_then(|_| {
-        let dir = &config.hub.as_ref()?.identity;
-        let opened = Courier::open(store.clone(), dir);
+    let wallet = wallet.filter(|_| identity.is_some());
+    let courier = wallet.as_ref().and_then(|wallet| {
+        let opened = Courier::open(store.clone(), Arc::clone(wallet));
         opened.inspect_err(|error| tracing::warn!(%error, "no parcels for a courier")).ok()
     });
     let courier = courier.map(Arc::new);
@@ -170,11 +170,13 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
     let timekeeping = tokio::spawn(timekeeping::keep(Arc::clone(&clock), store.clone()));
     let names = pipeline.served().tasks.keys().cloned().collect();
     let reports = overview.reporting.clone();
-    tokio::spawn(reports.run(store.clone(), config.data_dir.clone(), names));
+    let reporting = reports.run(store.clone(), Arc::clone(&clock), config.data_dir.clone(), names);
+    tokio::spawn(reporting);
     let config = Arc::new(config);
     let parts = DeskConfig {
         config: Arc::clone(&config),
-        identity: identity.as_ref().map(|(identity, _)| identity.clone()),
+        wallet: wallet.clone(),
+        clock: Arc::clone(&clock),
         models,
         pipeline: pipeline.clone(),
         gate: overview.uplink.gate(),

@@ -104,8 +104,18 @@ pub struct Identity {
     pub valid: Validity,
     /// The same of each authority in `ca.pem`.
     pub authorities: Vec<Validity>,
-    /// Those authorities.
-    pub roots: Arc<[CertificateDer<'static>]>,
+    /// What `tls` is made of, for other uses than the connection to the hub.
+    pub(crate) credentials: Arc<Credentials>,
+}
+
+/// Certificates and key of an identity.
+pub(crate) struct Credentials {
+    /// The device's own certificate first.
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    /// Its key.
+    pub(crate) key: PrivateKeyDer<'static>,
+    /// The authorities that are trusted.
+    pub(crate) trusted: Vec<CertificateDer<'static>>,
 }
 
 /// From when to when a certificate is valid, milliseconds since 1970.
@@ -204,19 +214,19 @@ impl Parts {
     fn join(self, bundle: Bundle, clock: &Arc<Clock>) -> Result<Identity, IdentityError> {
         let Parts { roots, roots_at, chain, chain_at, key_at } = self;
         let Bundle { device, hub, files, courier } = bundle;
-        let anchors: Arc<[CertificateDer<'static>]> = roots.clone().into();
-        let (authorities, roots) = trusted(&roots_at, roots)?;
-        let roots = Arc::new(roots);
+        let trusted = roots;
+        let authorities = trusted.iter().filter_map(Validity::of).collect();
+        let roots = Arc::new(store(&roots_at, &trusted)?);
         let valid = check_certificate(&chain_at, &chain, roots.clone(), clock)?;
         let verifier = ByDeviceTime::new(roots, Arc::clone(clock))
             .map_err(|e| malformed(&roots_at, "a certificate authority", e))?;
-        let private = private_key(&key_at)?;
+        let key = private_key(&key_at)?;
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|e| unusable(&chain_at, &e))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_auth_cert(chain, private)
+            .with_client_auth_cert(chain.clone(), key.clone_key())
             .map_err(|error| match error {
                 rustls::Error::InconsistentKeys(_) => {
                     IdentityError::KeyMismatch { path: key_at.clone() }
@@ -224,7 +234,8 @@ impl Parts {
                 error => malformed(&key_at, "a key that can be used", error),
             })?;
         let tls = Arc::new(tls);
-        Ok(Identity { device, hub, files, courier, tls, valid, authorities, roots: anchors })
+        let credentials = Arc::new(Credentials { chain, key, trusted });
+        Ok(Identity { device, hub, files, courier, tls, valid, authorities, credentials })
     }
 }
 
@@ -265,20 +276,14 @@ pub fn split_address(address: &str) -> Result<(&str, u16), String> {
     Ok((host, port))
 }
 
-/// What a bundle says that a courier needs: the device, and what to seal for the hub with.
-pub(crate) fn enrolled(dir: &Path) -> Result<(DeviceId, Option<String>), IdentityError> {
-    let Bundle { device, courier, .. } = bundle(&dir.join("bundle.toml"))?;
-    Ok((device, courier))
-}
-
 /// The private key of a file.
-pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
     PrivateKeyDer::from_pem_slice(&read(path)?)
         .map_err(|e| malformed(path, "a private key in PEM", e))
 }
 
 /// Every certificate of a file, at least one.
-pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     const WHAT: &str = "a certificate in PEM";
     let pem = read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
@@ -298,21 +303,20 @@ fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
 
 /// The authorities of a file.
 pub(crate) fn roots(path: &Path) -> Result<RootCertStore, IdentityError> {
-    trusted(path, certificates(path)?).map(|(_, roots)| roots)
+    store(path, &certificates(path)?)
 }
 
-/// Authorities that are trusted, and their dates.
-fn trusted(
+/// Authorities that are trusted.
+fn store(
     path: &Path,
-    certificates: Vec<CertificateDer<'static>>,
-) -> Result<(Vec<Validity>, RootCertStore), IdentityError> {
+    certificates: &[CertificateDer<'static>],
+) -> Result<RootCertStore, IdentityError> {
     let mut roots = RootCertStore::empty();
-    let valid = certificates.iter().filter_map(Validity::of).collect();
     for certificate in certificates {
-        let added = roots.add(certificate);
+        let added = roots.add(certificate.clone());
         added.map_err(|e| malformed(path, "a certificate authority", e))?;
     }
-    Ok((valid, roots))
+    Ok(roots)
 }
 
 /// Checks the certificate as the hub will.

@@ -17,8 +17,8 @@ mod verifier;
 mod wallet;
 
 pub use enroll::{EnrollError, enroll};
+pub(crate) use identity::roots;
 pub use identity::{Identity, IdentityError, Validity, split_address};
-pub(crate) use identity::{certificates, enrolled, private_key, roots};
 pub use link::{LinkState, LinkStatus};
 pub use wallet::{Place, Wallet};
 

@@ -64,7 +64,7 @@ impl Wallet {
     }
 
     /// By which certificates are judged.
-    pub(super) fn clock(&self) -> &Clock {
+    pub(crate) fn clock(&self) -> &Arc<Clock> {
         &self.clock
     }
 
@@ -92,18 +92,36 @@ impl Wallet {
         ([written(self.trial()), written(self.current()), written(enrolled)], doubted)
     }
 
+    /// Every identity that there is, the one to use now first: a parcel may be sealed for the key of
+    /// one that was renewed since.
+    pub(crate) fn all(&self) -> Vec<Identity> {
+        let picked = self.pick().ok();
+        let place = picked.as_ref().map(|(_, place)| *place);
+        let enrolled = Identity::load(&self.enrolled, &self.clock).ok();
+        let others = self.renewed().chain(enrolled.map(|it| (it, Place::Enrolled)));
+        let others = others.filter(|(_, other)| Some(*other) != place);
+        picked.into_iter().chain(others).map(|(identity, _)| identity).collect()
+    }
+
+    /// Every file that holds a key of this device, if it is there.
+    pub fn key_files(&self) -> [PathBuf; 4] {
+        [self.enrolled.join("device.key"), self.key(), self.trial(), self.current()]
+    }
+
+    /// What the hub gave since the device was enrolled.
+    fn renewed(&self) -> impl Iterator<Item = (Identity, Place)> {
+        let files = [(Place::Trial, self.trial()), (Place::Current, self.current())];
+        files.into_iter().filter_map(|(place, path)| {
+            let identity = Identity::load_one(&path, &self.enrolled, &self.clock).ok()?;
+            Some((identity, place))
+        })
+    }
+
     fn newest(&self) -> Result<(Identity, Place), IdentityError> {
         let enrolled = Identity::load(&self.enrolled, &self.clock);
-        let renewed = [(Place::Trial, self.trial()), (Place::Current, self.current())];
         let doubted = self.doubted.load(Ordering::Relaxed);
-        let mut found: Vec<(Identity, Place)> = renewed
-            .into_iter()
-            .filter(|(place, _)| !(doubted && *place == Place::Trial))
-            .filter_map(|(place, path)| {
-                let identity = Identity::load_one(&path, &self.enrolled, &self.clock).ok()?;
-                Some((identity, place))
-            })
-            .collect();
+        let mut found: Vec<(Identity, Place)> =
+            self.renewed().filter(|(_, place)| !(doubted && *place == Place::Trial)).collect();
         let refused = match enrolled {
             Ok(identity) => {
                 found.push((identity, Place::Enrolled));

@@ -92,6 +92,8 @@ pub struct Imported {
 /// This hub, with what it needs to pack and unpack.
 pub struct Courier {
     sealer: Sealer,
+    /// With the key of the authority before, for devices that were enrolled under it.
+    before: Option<Sealer>,
     trust: Trust,
 }
 
@@ -105,8 +107,11 @@ impl Courier {
         let server = authority.server_as_it_is(&local, now_ms)?;
         let lasting = authority.key()?;
         let trust = Trust::new(&server.authorities)?;
-        let sealer = Sealer::hub(vec![server.certificate], &server.key, &lasting)?;
-        Ok(Courier { sealer, trust })
+        let chain = vec![server.certificate];
+        let sealer = Sealer::hub(chain.clone(), &server.key, &lasting)?;
+        let before = authority.key_before()?;
+        let before = before.map(|key| Sealer::hub(chain, &server.key, &key)).transpose()?;
+        Ok(Courier { sealer, before, trust })
     }
 
     /// What devices seal with for this hub.
@@ -124,7 +129,12 @@ impl Courier {
         parcel: &[u8],
         now_ms: u64,
     ) -> Result<Imported, CourierError> {
-        let opened = unpack(&self.sealer, &self.trust, now_ms, parcel)?;
+        let opened = match (unpack(&self.sealer, &self.trust, now_ms, parcel), &self.before) {
+            (Err(ParcelError::OtherKey), Some(before)) => {
+                unpack(before, &self.trust, now_ms, parcel)
+            }
+            (opened, _) => opened,
+        }?;
         let device = admitted(books, &opened)?;
         let learn = Learn { device, key: opened.reply_to, at_ms: opened.at_ms };
         database::apply(books, &learn)?;

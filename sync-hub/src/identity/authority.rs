@@ -393,13 +393,24 @@ impl Authority {
     /// [`IdentityError`] if it cannot be read.
     pub fn key(&self) -> Result<PrivateKeyDer<'static>, IdentityError> {
         let path = self.path("ca.key");
-        let missing =
-            || IdentityError::Damaged { path: path.clone(), reason: "it is missing".to_owned() };
-        let pem = read(&path)?.ok_or_else(missing)?;
-        PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| IdentityError::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
-        })
+        let missing = || IdentityError::Damaged { path, reason: "it is missing".to_owned() };
+        self.private("ca.key")?.ok_or_else(missing)
+    }
+
+    /// The key of the authority that this one took the place of, if there was one: devices that
+    /// were enrolled before go on sealing for it.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if it cannot be read.
+    pub fn key_before(&self) -> Result<Option<PrivateKeyDer<'static>>, IdentityError> {
+        self.private("ca-old.key")
+    }
+
+    fn private(&self, name: &str) -> Result<Option<PrivateKeyDer<'static>>, IdentityError> {
+        let path = self.path(name);
+        let Some(pem) = read(&path)? else { return Ok(None) };
+        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes());
+        key.map(Some).map_err(|error| IdentityError::Damaged { path, reason: error.to_string() })
     }
 
     /// The certificate of a broker that devices reach under `hosts`, in the same way.

@@ -59,7 +59,7 @@ impl Files {
         let tls = tls_config(identity).map_err(FilesError::Tls)?;
         let listen = |source| FilesError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let door = Door::open(listener, tls).map_err(listen)?;
+        let door = Door::open(listener, move || Arc::clone(&tls)).map_err(listen)?;
         let address = door.address();
         // Only files of releases are ever put there.
         let shelf: Arc<dyn Shelf> = Arc::new(Kept(registry::blobs(data)?));

@@ -48,14 +48,18 @@ pub struct Door {
 }
 
 impl Door {
-    /// Takes connections of a bound socket. `tls` must ask for client certificates.
+    /// Takes connections of a bound socket. `tls` is asked at each, so that a certificate may be
+    /// renewed meanwhile; it must ask for client certificates.
     ///
     /// # Errors
     /// When the socket has no address.
-    pub fn open(listener: TcpListener, tls: Arc<ServerConfig>) -> io::Result<Door> {
+    pub fn open(
+        listener: TcpListener,
+        tls: impl FnMut() -> Arc<ServerConfig> + Send + 'static,
+    ) -> io::Result<Door> {
         let address = listener.local_addr()?;
         let (sender, ready) = mpsc::channel(1);
-        let accepting = tokio::spawn(accept(listener, TlsAcceptor::from(tls), sender));
+        let accepting = tokio::spawn(accept(listener, tls, sender));
         Ok(Door { address, ready, accepting })
     }
 
@@ -97,7 +101,7 @@ impl Connected<IncomingStream<'_, Door>> for Guest {
 
 async fn accept(
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    mut tls: impl FnMut() -> Arc<ServerConfig>,
     ready: mpsc::Sender<(Patient, Guest)>,
 ) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -106,7 +110,7 @@ async fn accept(
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, address)) => {
-                let (acceptor, ready) = (acceptor.clone(), ready.clone());
+                let (acceptor, ready) = (TlsAcceptor::from(tls()), ready.clone());
                 tokio::spawn(async move {
                     let handshake = timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await;
                     let Ok(Ok(stream)) = handshake else {

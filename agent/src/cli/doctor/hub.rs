@@ -7,6 +7,7 @@
 use super::Check;
 use crate::config::Config;
 use crate::http::StatusBody;
+use crate::link::default_route;
 use crate::sync::{Identity, Validity, split_address, told};
 use axum::body::Bytes;
 use landfall_wire::frame::{Frame, Hello};
@@ -80,28 +81,18 @@ fn network() -> Check {
     let mut up: Vec<String> =
         up.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     up.sort();
-    let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let out = default_route(&routes);
+    let out = default_route();
     let remedy = "check the cable or the modem; records wait in the store meanwhile";
     match (up.is_empty(), out) {
         (true, _) => Check::warning("network", "no interface is up", remedy),
         (false, None) => {
-            let says = format!("{} up, no default route (IPv4)", up.join(", "));
+            let says = format!("{} up, no default route", up.join(", "));
             Check::note("network", says)
         }
         (false, Some(out)) => {
             Check::ok("network", format!("{} up, the way out is {out}", up.join(", ")))
         }
     }
-}
-
-/// The interface of the default route in `/proc/net/route`.
-fn default_route(routes: &str) -> Option<&str> {
-    routes.lines().skip(1).find_map(|line| {
-        let mut words = line.split_whitespace();
-        let (interface, to) = (words.next()?, words.next()?);
-        (to == "00000000").then_some(interface)
-    })
 }
 
 /// The steps; the one that fails ends them.
@@ -294,17 +285,5 @@ impl Talk<'_> {
                 count => self.bytes.extend_from_slice(&chunk[..count]),
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_way_out_is_found() {
-        let table = "Iface\tDestination\tGateway\nwwan0\t0000FEA9\t00000000\neth1\t00000000\t01\n";
-        assert_eq!(default_route(table), Some("eth1"));
-        assert_eq!(default_route("Iface\n"), None);
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn checks(
     let now_ms = clock.now_ms();
     checks.push(certificate(&identity, place, now_ms));
     checks.push(authorities(&identity, now_ms));
-    checks.extend(key(&hub.identity.join("device.key")));
+    checks.extend(wallet.key_files().iter().filter_map(|path| key(path)));
     Some(identity)
 }
 
