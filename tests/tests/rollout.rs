@@ -358,8 +358,15 @@ fn files_neighbours_and_courier_go_by_the_renewed_certificate() {
         device.start().unwrap();
         wait_for_file(device, "trial.pem");
     }
-    // With the one that they connected with, nobody is let in after this.
-    site.hub.command(&["ca", "finish"]).unwrap();
+    // They are heard of again, and then nobody is let in with what was there first.
+    site.hub.restart().unwrap();
+    wait::until("the hub to know that all are renewed", PATIENCE, || {
+        match site.hub.command(&["ca", "finish"]) {
+            Ok(_) => ControlFlow::Break(()),
+            Err(error) => ControlFlow::Continue(error.to_string()),
+        }
+    })
+    .unwrap();
     site.hub.restart().unwrap();
 
     add(&site, &maker, &maker.release("9.2.0", &[("notes.bin", noise(100_000))]));
@@ -380,4 +387,64 @@ fn files_neighbours_and_courier_go_by_the_renewed_certificate() {
         canary.start().unwrap();
     }
     assert_eq!(site.stats().outcomes, 1);
+}
+
+/// Bytes of model files count like any others: they leave a share of the day to records, and the
+/// rest waits for the next day, or for another link.
+#[test]
+fn model_files_wait_once_their_share_of_the_day_is_used_up() {
+    const BUDGET: u64 = 2 * 1024 * 1024;
+    let day = || std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / 86_400;
+    let began = day();
+    let site = Site::without_devices();
+    let maker = Maker::new(&site);
+    let valve = Valve::new(site.hub.files, i64::MAX / 2);
+    let tables = format!(
+        "hub = \"{}\"\n[[link]]\nname = 'satellite'\nclass = 5\nbytes_per_day = '2 MiB'\n\
+         models = true\n[[link]]\nname = 'port'\nclass = 9\n",
+        valve.address
+    );
+    let mut device = enroll(&site, &maker, "ship-1", &tables);
+    device.start().unwrap();
+    let get = |device: &Device, path: &str| -> Value {
+        device.address.client().get(path).unwrap().success().unwrap()
+    };
+    let waits = |device: &Device| {
+        wait::until("the day's share to be used up", PATIENCE, || {
+            let status = get(device, "/v1/status")["releases"].to_string();
+            match status.contains("for files are used up until") || day() != began {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(status),
+            }
+        })
+        .unwrap();
+        get(device, "/v1/link")["links"][0]["spent_bytes"].as_u64().unwrap()
+    };
+    add(&site, &maker, &maker.release("9.3.0", &[("notes.bin", noise(EXTRA_BYTES))]));
+    let started = ["rollout", "start", "maintenance@9.3.0", "--ring", "all", "--trial", "1s"];
+    hub(&site, &[&started[..], &["--json"]].concat());
+    let spent = waits(&device);
+    let passed = valve.passed();
+    // Records go on.
+    ask(&device.address.client(), &json!({ "id": "wo-1", "text": "hyd pump leaking" }));
+    site.wait_for_outcomes(1);
+    device.kill().unwrap();
+    device.start().unwrap();
+    let again = waits(&device);
+    let after = valve.passed();
+    if day() != began {
+        // The budget was renewed at midnight, as it should be: what follows is of one day.
+        return model_files_wait_once_their_share_of_the_day_is_used_up();
+    }
+    assert!((BUDGET / 2..=BUDGET * 3 / 4 + 64 * 1024).contains(&spent), "{spent}");
+    // The valve sees what comes, and no headers.
+    assert!(passed <= spent && passed >= BUDGET / 2, "{passed} of {spent}");
+    assert!(again >= spent && again <= BUDGET + BUDGET / 100, "{again} after {spent}");
+    assert!(after < passed + 64 * 1024, "no new day by a restart: {after} after {passed}");
+
+    let word = json!({ "link": "port", "state": "up" });
+    device.address.client().put("/v1/link", &word).unwrap().success().unwrap();
+    wait_for_version(&device, "maintenance 9.3.0");
+    let passed = valve.passed();
+    assert!(passed < EXTRA_BYTES as u64 * 11 / 10, "nothing comes twice: {passed}");
 }

@@ -200,8 +200,7 @@ fn zone(section: &mut Section<'_>) -> Zone {
     }
 }
 
-/// Model files go over HTTPS, which no budget counts: without a word they do not go where there is
-/// one.
+/// Where bytes are counted they are dear: without a word model files do not go there.
 fn carries(section: &mut Section<'_>, models: bool) -> Carries {
     let streams = section.strings("streams");
     let models = section.boolean("models").map_or(models, |models| models.value);

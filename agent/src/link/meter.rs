@@ -1,7 +1,7 @@
 //! Bytes that the connection to the hub really takes, as the kernel counts them: every segment
 //! of its TCP connection, repetitions, acknowledgements and headers included.
 //!
-//! The MQTT client keeps its socket to itself. It is found among the open files of this process
+//! Whoever makes the connection keeps its socket to itself. It is found among the open files of this process
 //! by the port of its other end, and asked for its `TCP_INFO`; a number that names another
 //! socket meanwhile is noticed by its port. Where the kernel does not tell, frames and an
 //! estimate of what is around them are counted.
@@ -111,11 +111,18 @@ pub(super) fn around(bytes: u64) -> u64 {
     AROUND_BYTES + bytes / SEGMENT_BYTES * 2 * HEADER_BYTES
 }
 
-/// The newest open socket whose other end has this port.
+/// The newest open socket whose other end has this port. Numbers of files are used again, those of
+/// sockets (`socket:[35711]`) grow.
 fn find(port: u16) -> Option<RawFd> {
     let open = std::fs::read_dir("/proc/self/fd").ok()?;
-    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    numbers.filter(|socket| carried(*socket, port).is_some()).max()
+    let sockets = open.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let to = std::fs::read_link(entry.path()).ok()?;
+        let socket = to.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()?;
+        Some::<(u64, RawFd)>((socket, entry.file_name().to_str()?.parse().ok()?))
+    });
+    let ours = sockets.filter(|(_, file)| carried(*file, port).is_some());
+    ours.max().map(|(_, file)| file)
 }
 
 struct Carried {

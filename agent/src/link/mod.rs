@@ -21,12 +21,12 @@ pub use view::{LinkView, SiteReport, StreamBacklog, UplinkReport, WaitReport};
 
 use crate::clock::Clock as DeviceClock;
 use crate::config::{Link, Sign};
-use crate::release::Gate;
 use crate::service::replace;
 use clock::Clock;
 use detect::Detector;
 use landfall_agent_core::link::{
-    Carries, Effects, Event, Grant, LinkPolicy, Links, Now, SiteWord, Sizes, Spent, Standing, Zone,
+    Carries, Effects, Event, Files, Grant, LinkPolicy, Links, Now, SiteWord, Sizes, Spent,
+    Standing, Zone,
 };
 use landfall_wire::link::LinkReport;
 use landfall_wire::record::StreamId;
@@ -71,7 +71,6 @@ struct Inner {
     /// Taken for a step and its write, so that writes are in the order of steps.
     writing: tokio::sync::Mutex<bool>,
     changed: watch::Sender<u64>,
-    gate: Gate,
     record_bytes: Mutex<[(StreamId, f64); 3]>,
     /// Bytes of frames with records, since the start, in the same order.
     sent_bytes: Mutex<[u64; 3]>,
@@ -129,19 +128,11 @@ impl Uplink {
             links: Mutex::new(links),
             writing: tokio::sync::Mutex::new(false),
             changed: watch::Sender::new(0),
-            gate: Gate::default(),
             record_bytes: Mutex::new(RECORD_BYTES),
             sent_bytes: Mutex::new([0; 3]),
             told: Mutex::new(None),
         };
-        let uplink = Uplink { inner: Arc::new(inner) };
-        uplink.set_gate();
-        uplink
-    }
-
-    fn set_gate(&self) {
-        let carries = self.links().carries();
-        self.inner.gate.set_open(carries.is_some_and(|carries| carries.models));
+        Uplink { inner: Arc::new(inner) }
     }
 
     /// Looks after the links until asked to stop.
@@ -181,11 +172,6 @@ impl Uplink {
         self.inner.changed.subscribe()
     }
 
-    /// Open while model files may come over the link in use.
-    pub fn gate(&self) -> Gate {
-        self.inner.gate.clone()
-    }
-
     /// Leave to connect, if a link may be used.
     pub(crate) fn way(&self) -> Option<Way> {
         let links = self.links();
@@ -220,6 +206,17 @@ impl Uplink {
         if bytes > 0 {
             self.step(Event::Carried { link, bytes, busy }).await;
         }
+    }
+
+    /// How much of a model file may be asked for now.
+    pub(crate) fn files(&self) -> Files {
+        self.links().files(self.now())
+    }
+
+    /// So many bytes of model files came over a link, and so many that were asked for did not yet.
+    /// They are written down as spent when this returns.
+    pub(crate) async fn files_carried(&self, link: usize, carried: u64, pending: u64) {
+        self.step(Event::Files { link, carried, pending }).await;
     }
 
     /// A frame of so many records of a stream was sent.
@@ -319,7 +316,6 @@ impl Uplink {
         }
         if changed {
             self.say();
-            self.set_gate();
             self.inner.changed.send_modify(|count| *count += 1);
         }
     }

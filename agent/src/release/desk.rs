@@ -1,7 +1,8 @@
 //! Runs the machine: one input at a time; then the book durable, then the reports in the store,
 //! then what is to be done. Long work is done beside it and comes back as an input.
 
-use super::fetch::{Ended, Fetcher, Gate};
+use super::fetch::{Ended, Fetcher};
+use super::gate::Gate;
 use super::trial::{self, Candidate};
 use super::{SiteError, SiteListener, blobs, book, directory};
 use crate::clock::Clock;
@@ -65,7 +66,7 @@ pub struct DeskConfig {
     pub models: Models,
     /// What decides.
     pub pipeline: Pipeline,
-    /// Whether files may come over the link.
+    /// What of files may come over the link.
     pub gate: Gate,
 }
 

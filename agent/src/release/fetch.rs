@@ -3,7 +3,8 @@
 //! compared with its digest as it comes, so that it does not matter who sent it, and once more
 //! after a start or when it was touched: disks forget.
 
-use super::source::Got;
+use super::gate::{Gate, Leave};
+use super::source::{Got, Road};
 use super::sources::Sources;
 use super::{Progress, ReleasesConfig, lay_out};
 use crate::pipeline::NotFit;
@@ -18,7 +19,6 @@ use landfall_wire::id::Digest;
 use landfall_wire::release::{ReleaseFault, ReleaseRef};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
@@ -29,23 +29,6 @@ const RETRY_MIN_MS: u64 = 2_000;
 const RETRY_MAX_MS: u64 = 120_000;
 /// How soon a pause ends that nobody waits for any more, or when the gate opens.
 const PAUSE_STEP: Duration = Duration::from_millis(200);
-
-/// Whether files may come over the link now. Open unless somebody closes it; devices of the site
-/// are asked either way.
-#[derive(Debug, Clone, Default)]
-pub struct Gate(Arc<AtomicBool>);
-
-impl Gate {
-    /// Lets files through, or not.
-    pub fn set_open(&self, open: bool) {
-        self.0.store(!open, Ordering::Relaxed);
-    }
-
-    /// Whether files may come.
-    pub fn is_open(&self) -> bool {
-        !self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// How fetching ended.
 #[derive(Debug)]
@@ -301,16 +284,18 @@ impl Fetcher {
         }
         // Why not, by who was asked.
         let mut why = BTreeMap::new();
-        let gate = self.gate.is_open();
-        let far = sources.far.iter().filter(|_| gate);
-        for source in sources.near.iter().chain(far) {
+        let is_open = self.gate.is_open();
+        let far = sources.far.iter().filter(|_| is_open);
+        // What comes on the site's own network costs nothing.
+        let free = Gate::default();
+        let near = sources.near.iter().map(|source| (source, &free));
+        for (source, gate) in near.chain(far.map(|source| (source, &self.gate))) {
             if !wanted() {
                 return Err(Trouble::Left);
             }
-            let is_near = sources.near.iter().any(|near| std::ptr::eq(near, source));
-            let allowed = || wanted() && (is_near || self.gate.is_open());
             let mut incoming = self.blobs.receive(digest, bytes)?;
-            match source.get(digest, &mut incoming, &allowed, &|count| self.count(count)) {
+            let road = Road { gate, wanted, count: &|count| self.count(count) };
+            match source.get(digest, &mut incoming, &road) {
                 Ok(Got::All) => match incoming.finish() {
                     Ok(()) => return Ok(()),
                     Err(BlobError::Damaged { what, .. }) => {
@@ -327,10 +312,19 @@ impl Fetcher {
         }
         let mut why: Vec<String> = why.iter().map(|(name, why)| format!("{name}: {why}")).collect();
         why.extend(sources.faults.iter().cloned());
-        if !self.gate.is_open() {
-            why.push("the link does not allow files now".to_owned());
-        } else if why.is_empty() {
-            why.push("nobody is configured who has it".to_owned());
+        match self.gate.leave() {
+            Leave::Closed => why.push("the link does not allow files now".to_owned()),
+            Leave::Until(until_ms) => {
+                let until = SystemTime::UNIX_EPOCH + Duration::from_millis(until_ms);
+                let until = humantime::format_rfc3339_seconds(until);
+                why.push(format!(
+                    "the link's bytes of the day for files are used up until {until}"
+                ));
+            }
+            Leave::Range { .. } | Leave::Pause(_) if why.is_empty() => {
+                why.push("nobody is configured who has it".to_owned());
+            }
+            Leave::Range { .. } | Leave::Pause(_) => {}
         }
         Err(Trouble::Passing(format!("file {}: {}", digest.short(), why.join("; "))))
     }

@@ -14,18 +14,19 @@
 //!                                    a link to the above
 //! ```
 //! Nothing of a release is interpreted before its signature and digests hold. Which link may
-//! carry it is not decided here: see [`Gate`].
+//! carry it, and how much of it, is not decided here: see [`Gate`].
 
 mod book;
 mod desk;
 mod fetch;
+mod gate;
 mod site;
 mod source;
 mod sources;
 mod trial;
 
 pub use desk::{Desk, DeskConfig, DeskStatus, Progress};
-pub use fetch::Gate;
+pub use gate::Gate;
 pub use site::{SiteError, SiteListener};
 
 use crate::config::Config;

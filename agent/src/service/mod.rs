@@ -23,7 +23,7 @@ use crate::courier::Courier;
 use crate::http::{self, App, Socket};
 use crate::link::Uplink;
 use crate::pipeline::Pipeline;
-use crate::release::{Desk, DeskConfig, DeskStatus};
+use crate::release::{Desk, DeskConfig, DeskStatus, Gate};
 use crate::reporting::Reporting;
 use crate::spool::Spool;
 use crate::stamp::wall_ms;
@@ -179,7 +179,7 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
         clock: Arc::clone(&clock),
         models,
         pipeline: pipeline.clone(),
-        gate: overview.uplink.gate(),
+        gate: Gate::of(overview.uplink.clone()),
     };
     let releases = Desk::start(parts, releases_out)
         .inspect_err(|error| tracing::error!(%error, "no release can be taken"))

@@ -3,7 +3,7 @@
 //! The shell says which links are there ([`Event::Seen`]), what was carried on the one in use
 //! ([`Event::Carried`]) and what the site knows better ([`Event::Site`]); [`Links::step`] says
 //! which link to use and what to write down. Before each frame the shell asks for leave
-//! ([`Links::grant`]).
+//! ([`Links::grant`]), and before each range of a model file ([`Links::files`]).
 //!
 //! Invariants:
 //! * of the links that may be used now, the cheapest is;
@@ -44,6 +44,17 @@ pub const CONNECT_BYTES: u64 = 8 * 1024;
 /// With less than this left of a budget nothing more is sent and the connection ends: the
 /// largest record with what is around it, and the goodbye.
 pub const GRANT_BYTES_MIN: u64 = 5 * 1024;
+
+/// The share of a day's budget that model files leave to records: one in so many.
+const KEPT_SHARE: u64 = 4;
+
+/// With less than this for a range of a model file it is not asked for: a request and its answer
+/// take about a tenth of it.
+pub const RANGE_BYTES_MIN: u64 = 16 * 1024;
+
+/// A range with what is around it takes at most a tenth more: two headers for every segment and a
+/// half, and records of TLS.
+const AROUND_SHARE: u64 = 10;
 
 /// Largest batch on a link without a rate: so that a cut costs little.
 const BATCH_BYTES: usize = 16 * 1024;
@@ -182,6 +193,15 @@ pub enum Event {
         /// With what is around them.
         bytes: u64,
     },
+    /// Model files came.
+    Files {
+        /// Over which link: one that was in use, if it is no more.
+        link: usize,
+        /// Bytes since the last time, both ways, headers and all.
+        carried: u64,
+        /// Bytes of a range that was asked for, or will be, and did not come yet.
+        pending: u64,
+    },
     /// The agent stops: nothing more will be spent.
     Stop,
     /// Time has passed.
@@ -235,6 +255,24 @@ pub enum Grant {
     Over,
 }
 
+/// Leave to ask for a range of a model file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// Of so many bytes at most, over this link.
+    Range {
+        /// The link in use.
+        link: usize,
+        /// Without what is around them.
+        bytes: u64,
+    },
+    /// Nothing before this, of the running clock.
+    At(u64),
+    /// Nothing more of this day: wall clock of the next, milliseconds since 1970.
+    Until(u64),
+    /// None over the link in use, or there is none.
+    Closed,
+}
+
 /// How large frames may be, and how many may be under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
@@ -280,6 +318,8 @@ pub struct Links {
     site: Option<SiteWord>,
     /// When the site's word ends, of the running clock.
     site_until_ms: Option<u64>,
+    /// What was asked for of model files and did not come yet, and over which link.
+    files_pending: (usize, u64),
     passed: Now,
     standing: Standing,
 }
@@ -306,6 +346,7 @@ impl Links {
             links: links.collect(),
             site: None,
             site_until_ms: None,
+            files_pending: (0, 0),
             passed: now,
             standing: Standing::Down,
         }
@@ -340,9 +381,14 @@ impl Links {
             }
             Event::Carried { link, bytes, busy } => self.links[link].carried(bytes, busy),
             Event::Handing { bytes } => {
-                let used = self.standing.used();
-                let budget = used.and_then(|at| self.links[at].budget.as_mut());
-                budget.into_iter().for_each(|budget| budget.reserve(bytes));
+                if let Some(at) = self.standing.used() {
+                    self.reserve(at, bytes);
+                }
+            }
+            Event::Files { link, carried, pending } => {
+                self.links[link].carried(carried, None);
+                self.files_pending = (link, pending);
+                self.reserve(link, 0);
             }
             Event::Stop | Event::Tick => {}
         }
@@ -369,15 +415,57 @@ impl Links {
         self.site.map(|word| (word, self.site_until_ms))
     }
 
+    /// What is about to be spent of a link's budget, with what was asked for of files.
+    fn reserve(&mut self, link: usize, bytes: u64) {
+        let bytes = bytes.saturating_add(self.files_pending(link));
+        if let Some(budget) = &mut self.links[link].budget {
+            budget.reserve(bytes);
+        }
+    }
+
+    fn files_pending(&self, link: usize) -> u64 {
+        let (of, bytes) = self.files_pending;
+        if of == link { bytes } else { 0 }
+    }
+
+    /// How much of a model file may be asked for now. A share of each day's budget is left to
+    /// records.
+    pub fn files(&self, now: Now) -> Files {
+        let Some(index) = self.used() else { return Files::Closed };
+        let link = &self.links[index];
+        if !link.policy.carries.models {
+            return Files::Closed;
+        }
+        let mut bytes = u64::MAX;
+        if let Some(budget) = &link.budget {
+            let kept = budget.bytes_per_day / KEPT_SHARE + CONNECT_BYTES;
+            let left = budget.left().saturating_sub(kept);
+            bytes = left - left / AROUND_SHARE;
+            if bytes < RANGE_BYTES_MIN {
+                let here = at(now, link.policy.zone);
+                return Files::Until(here.wall_of(budget.renews(here.local_ms())));
+            }
+        }
+        if let Some(bucket) = &link.bucket {
+            let wait_ms = bucket.wait_ms(0);
+            if wait_ms > 0 {
+                return Files::At(now.running_ms.saturating_add(wait_ms));
+            }
+            bytes = bytes.min(self.sizes().window_bytes_max as u64);
+        }
+        Files::Range { link: index, bytes }
+    }
+
     /// How much may be sent now on the link in use, when `pending` bytes were handed to it and are
     /// not carried yet.
     pub fn grant(&self, now: Now, pending: u64) -> Grant {
-        let Some(link) = self.used().map(|at| &self.links[at]) else { return Grant::Over };
+        let Some(used) = self.used() else { return Grant::Over };
+        let link = &self.links[used];
         let left = link.budget.as_ref().map_or(u64::MAX, Budget::left);
         if left < GRANT_BYTES_MIN {
             return Grant::Over;
         }
-        let left = left.saturating_sub(pending);
+        let left = left.saturating_sub(pending).saturating_sub(self.files_pending(used));
         if left < GRANT_BYTES_MIN {
             // Once they are carried, it is over.
             return Grant::At(now.running_ms.saturating_add(PENDING_MS));

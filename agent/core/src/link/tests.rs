@@ -210,3 +210,51 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn model_files_leave_a_share_of_the_day_to_records() {
+    let budget = 1 << 20;
+    let paid = LinkPolicy { bytes_per_day: Some(budget), ..policy("satellite", 5) };
+    let mut links = Links::new(vec![paid], &[], at(HOUR));
+    assert_eq!(links.files(at(HOUR)), Files::Closed, "no link is there");
+    links.step(at(HOUR), Event::Seen(vec![true]));
+    let mut taken = 0;
+    let until_ms = loop {
+        match links.files(at(HOUR)) {
+            Files::Range { link: 0, bytes } => {
+                // What is asked for is written down before, and is not granted to records.
+                let pending = bytes + bytes / 10;
+                let effects = links.step(at(HOUR), Event::Files { link: 0, carried: 0, pending });
+                assert!(effects.persist.is_none_or(|kept| kept[0].bytes >= taken + pending));
+                let Grant::Bytes(granted) = links.grant(at(HOUR), 0) else {
+                    panic!("records wait")
+                };
+                assert!(granted as u64 + pending + taken <= budget);
+                links.step(at(HOUR), Event::Files { link: 0, carried: pending, pending: 0 });
+                taken += pending;
+            }
+            Files::Until(until_ms) => break until_ms,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!((budget * 5 / 8..=budget * 3 / 4).contains(&taken), "{taken}");
+    assert_eq!(until_ms, MONDAY + DAY);
+    assert!(matches!(links.grant(at(HOUR), 0), Grant::Bytes(_)), "records go on");
+    links.step(at(DAY), Event::Tick);
+    assert!(matches!(links.files(at(DAY)), Files::Range { .. }));
+}
+
+#[test]
+fn model_files_keep_to_the_rate_and_to_links_that_carry_them() {
+    let slow = LinkPolicy { bytes_per_sec: Some(1000), ..policy("satellite", 5) };
+    let closed = Carries { models: false, ..Carries::ALL };
+    let not = LinkPolicy { carries: closed, ..policy("port", 1) };
+    let mut links = Links::new(vec![slow, not], &[], at(0));
+    links.step(at(0), Event::Seen(vec![true, false]));
+    let Files::Range { bytes, .. } = links.files(at(0)) else { panic!("a range may come") };
+    assert_eq!(bytes, WINDOW_SECS * 1000 + 1000);
+    links.step(at(0), Event::Files { link: 0, carried: 5000, pending: 0 });
+    assert_eq!(links.files(at(0)), Files::At(4001));
+    links.step(at(1), Event::Seen(vec![true, true]));
+    assert_eq!(links.files(at(1)), Files::Closed);
+}
