@@ -1,4 +1,4 @@
-//! What of the outcomes travels, as the hub asks, and sketches of what does not.
+//! What of the outcomes travels, as the hub asks and the site allows, and sketches of what does not.
 //!
 //! What is decided is in `landfall_agent_core::report`; here directives are followed, outcomes are
 //! read from the store once they are durable, and a sketch of each day is put among the events.
@@ -14,7 +14,7 @@ use landfall_wire::directive::{Directive, ReportingMode};
 use landfall_wire::id::{Epoch, TaskName};
 use landfall_wire::record::{Event, Record, StreamId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -50,9 +50,11 @@ struct Told {
 }
 
 impl Reporting {
-    /// What was asked for when the agent last ran holds at once.
-    pub fn open(store: &Store) -> Reporting {
+    /// What was asked for when the agent last ran holds at once. `limits` are the dearest classes
+    /// of link over which tasks report, where the site says so.
+    pub fn open(store: &Store, limits: impl Iterator<Item = (TaskName, u8)>) -> Reporting {
         let mut policy = Policy::default();
+        limits.for_each(|(task, class_max)| policy.limit(task, class_max));
         for standing in store.directives() {
             if let Directive::Reporting(reporting) = standing.directive {
                 policy.set(&reporting);
@@ -61,25 +63,37 @@ impl Reporting {
         Reporting { policy: Arc::new(RwLock::new(policy)) }
     }
 
-    /// What travels of consecutive outcomes from `first`.
-    pub(crate) fn apply(&self, epoch: Epoch, first: u64, records: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-        self.policy.read().unwrap_or_else(PoisonError::into_inner).apply(epoch, first, records)
+    /// What travels of consecutive outcomes from this place on, over a link of this class.
+    pub(crate) fn apply(
+        &self,
+        place: (Epoch, u64),
+        records: Vec<Vec<u8>>,
+        class: u8,
+    ) -> Vec<Vec<u8>> {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).apply(place, records, class)
     }
 
-    /// What is asked for, as `task` (or `*` for all others) and `full`, `sampled:0.1` or `sketch`.
-    pub fn asked(&self) -> Vec<(String, String)> {
+    /// What is asked for, by `task` (or `*` for all others): `full`, `sampled:0.1` or `sketch`, and
+    /// of which links the site keeps it.
+    pub fn asked(&self) -> BTreeMap<String, String> {
         let policy = self.policy();
-        let shown = policy.asked().map(|(task, mode)| {
-            let mode = match mode {
-                ReportingMode::Full => "full".to_owned(),
-                ReportingMode::Sampled { one_in } => {
-                    format!("sampled:{}", 1.0 / f64::from(one_in.max(1)))
-                }
-                ReportingMode::Sketch => "sketch".to_owned(),
-            };
-            (task.map_or_else(|| "*".to_owned(), ToString::to_string), mode)
-        });
-        shown.collect()
+        let mode = |mode| match mode {
+            ReportingMode::Full => "full".to_owned(),
+            ReportingMode::Sampled { one_in } => {
+                format!("sampled:{}", 1.0 / f64::from(one_in.max(1)))
+            }
+            ReportingMode::Sketch => "sketch".to_owned(),
+        };
+        let name =
+            |task: Option<&TaskName>| task.map_or_else(|| "*".to_owned(), ToString::to_string);
+        let asked = policy.asked().map(|(task, asked)| (name(task), mode(asked)));
+        let mut asked: BTreeMap<String, String> = asked.collect();
+        for (task, class_max) in policy.limits() {
+            let shown = mode(policy.mode(task));
+            let limited = format!("{shown}, and sketch over links above class {class_max}");
+            asked.insert(task.to_string(), limited);
+        }
+        asked
     }
 
     /// Follows the hub and makes sketches until the store is closed.

@@ -1,4 +1,8 @@
-//! Which outcomes travel, as the hub asks, and the sketches of those that do not.
+//! Which outcomes travel, as the hub asks and the site allows, and the sketches of those that do not.
+//!
+//! The site can keep a task's outcomes from dear links. They cannot wait for a cheap one: a stream
+//! travels in order, and everything behind them would wait too. So over a dear link they are told as
+//! a sketch alone, and stay in the device's journal.
 //!
 //! Invariants:
 //! * an outcome that was escalated always travels: its answer is worth little without it;
@@ -22,16 +26,28 @@ use crate::store::DAY_MS;
 pub struct Policy {
     all: ReportingMode,
     tasks: BTreeMap<TaskName, ReportingMode>,
+    /// The dearest class of link over which a task's outcomes travel, where the site says so.
+    class_max: BTreeMap<TaskName, u8>,
 }
 
 impl Default for Policy {
     /// Everything.
     fn default() -> Policy {
-        Policy { all: ReportingMode::Full, tasks: BTreeMap::new() }
+        Policy { all: ReportingMode::Full, tasks: BTreeMap::new(), class_max: BTreeMap::new() }
     }
 }
 
 impl Policy {
+    /// The site's word: over links of a class above this, outcomes of a task do not travel.
+    pub fn limit(&mut self, task: TaskName, class_max: u8) {
+        self.class_max.insert(task, class_max);
+    }
+
+    /// What the site said by [`Policy::limit`].
+    pub fn limits(&self) -> impl Iterator<Item = (&TaskName, u8)> {
+        self.class_max.iter().map(|(task, class_max)| (task, *class_max))
+    }
+
     /// What the hub asks for from now on.
     pub fn set(&mut self, reporting: &Reporting) {
         match &reporting.task {
@@ -45,10 +61,15 @@ impl Policy {
         self.tasks.get(task).copied().unwrap_or(self.all)
     }
 
-    /// Whether every outcome of every task travels.
+    /// Whether every outcome of every task travels, whatever the link.
     pub fn is_full(&self) -> bool {
         let full = |mode: &ReportingMode| *mode == ReportingMode::Full;
-        full(&self.all) && self.tasks.values().all(full)
+        full(&self.all) && self.tasks.values().all(full) && self.class_max.is_empty()
+    }
+
+    /// Whether some outcomes of a task may not travel.
+    pub fn is_partial(&self, task: &TaskName) -> bool {
+        self.mode(task) != ReportingMode::Full || self.class_max.contains_key(task)
     }
 
     /// Tasks that the hub named, and what it wants of them; none stands for all others.
@@ -57,10 +78,18 @@ impl Policy {
         std::iter::once((None, self.all)).chain(tasks)
     }
 
-    /// Why the outcome at this place does not travel, if so.
-    pub fn withheld(&self, epoch: Epoch, seq: u64, outcome: &Outcome) -> Option<Withheld> {
+    /// Why the outcome at this place does not travel over a link of this class, if so.
+    pub fn withheld(
+        &self,
+        (epoch, seq): (Epoch, u64),
+        outcome: &Outcome,
+        class: u8,
+    ) -> Option<Withheld> {
         if matches!(outcome.verdict, Verdict::Escalated { .. }) {
             return None;
+        }
+        if self.class_max.get(&outcome.task).is_some_and(|most| class > *most) {
+            return Some(Withheld::Sketched);
         }
         match self.mode(&outcome.task) {
             ReportingMode::Full => None,
@@ -72,14 +101,19 @@ impl Policy {
         }
     }
 
-    /// What travels of consecutive outcomes from `first`.
-    pub fn apply(&self, epoch: Epoch, first: u64, records: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    /// What travels of consecutive outcomes from `first` over a link of this class.
+    pub fn apply(
+        &self,
+        (epoch, first): (Epoch, u64),
+        records: Vec<Vec<u8>>,
+        class: u8,
+    ) -> Vec<Vec<u8>> {
         if self.is_full() {
             return records;
         }
         let travels = |(seq, raw): (u64, Vec<u8>)| {
             let Ok(Record::Outcome(outcome)) = Record::decode(&raw) else { return raw };
-            let withheld = self.withheld(epoch, seq, &outcome);
+            let withheld = self.withheld((epoch, seq), &outcome, class);
             withheld.and_then(|why| Record::Withheld(why).encode().ok()).unwrap_or(raw)
         };
         (first..).zip(records).map(travels).collect()
@@ -133,7 +167,7 @@ impl Sketcher {
     /// Notes of which tasks less than everything travels; says whether that is new.
     pub fn observe(&mut self, policy: &Policy, tasks: impl Iterator<Item = TaskName>) -> bool {
         let before = self.partial.len();
-        self.partial.extend(tasks.filter(|task| policy.mode(task) != ReportingMode::Full));
+        self.partial.extend(tasks.filter(|task| policy.is_partial(task)));
         before != self.partial.len()
     }
 
@@ -179,7 +213,7 @@ impl Sketcher {
         self.first = self.next;
         self.day = None;
         self.open.clear();
-        self.partial.retain(|task| policy.mode(task) != ReportingMode::Full);
+        self.partial.retain(|task| policy.is_partial(task));
     }
 }
 
@@ -221,11 +255,32 @@ mod tests {
         assert!(policy.is_full());
         policy.set(&asks(None, ReportingMode::Sketch));
         policy.set(&asks(Some("a"), ReportingMode::Full));
-        assert_eq!(policy.withheld(EPOCH, 0, &outcome("b", 0)), Some(Withheld::Sketched));
-        assert_eq!(policy.withheld(EPOCH, 0, &outcome("a", 0)), None);
+        assert_eq!(policy.withheld((EPOCH, 0), &outcome("b", 0), 1), Some(Withheld::Sketched));
+        assert_eq!(policy.withheld((EPOCH, 0), &outcome("a", 0), 1), None);
         let escalated = Verdict::Escalated { reason: EscalationReason::Audit, seq: 3 };
         let escalated = Outcome { verdict: escalated, ..outcome("b", 0) };
-        assert_eq!(policy.withheld(EPOCH, 0, &escalated), None);
+        assert_eq!(policy.withheld((EPOCH, 0), &escalated, 1), None);
+    }
+
+    #[test]
+    fn over_a_dear_link_a_task_that_is_kept_from_it_is_told_as_a_sketch() {
+        let mut policy = Policy::default();
+        policy.limit("a".parse().unwrap(), 3);
+        let travels = |task: &str, class| policy.withheld((EPOCH, 0), &outcome(task, 0), class);
+        assert_eq!((travels("a", 3), travels("b", 9)), (None, None));
+        assert_eq!(travels("a", 4), Some(Withheld::Sketched));
+        let records = ["b", "a", "b"].map(|task| Record::Outcome(outcome(task, 0)));
+        let records = records.map(|record| record.encode().unwrap()).to_vec();
+        let mut without = records.clone();
+        without[1] = Record::Withheld(Withheld::Sketched).encode().unwrap();
+        assert_eq!(policy.apply((EPOCH, 0), records.clone(), 5), without, "nothing waits for it");
+        assert_eq!(policy.apply((EPOCH, 0), records.clone(), 1), records);
+        let mut sketcher = Sketcher::new(EPOCH, 0, BTreeSet::new());
+        let tasks = ["a", "b"].map(|task| task.parse().unwrap());
+        assert!(sketcher.observe(&policy, tasks.into_iter()));
+        assert_eq!(sketcher.state().2.len(), 1, "of the other everything travels");
+        sketcher.told(&policy);
+        assert_eq!(sketcher.state().2.len(), 1, "and so it goes on");
     }
 
     #[test]
@@ -233,10 +288,10 @@ mod tests {
         let mut policy = Policy::default();
         policy.set(&asks(None, ReportingMode::Sampled { one_in: 10 }));
         let raw = Record::Outcome(outcome("a", 0)).encode().unwrap();
-        let travels = policy.apply(EPOCH, 100, vec![raw.clone(); 10_000]);
+        let travels = policy.apply((EPOCH, 100), vec![raw.clone(); 10_000], 1);
         let full = travels.iter().filter(|record| **record == raw).count();
         assert!((900..1_100).contains(&full), "{full}");
-        assert_eq!(policy.apply(EPOCH, 100, vec![raw; 10_000]), travels);
+        assert_eq!(policy.apply((EPOCH, 100), vec![raw; 10_000], 1), travels);
         let stub = Record::Withheld(Withheld::Sampled).encode().unwrap();
         assert!(travels.iter().filter(|record| **record == stub).count() == 10_000 - full);
     }

@@ -79,7 +79,10 @@ fn one(mut section: Section<'_>, keep_alive: &RangeInclusive<Duration>) -> Optio
         section.missing("name", "name = \"satellite\"");
     }
     let name = name.and_then(|name| checked_name(&section, name));
-    let class = class(&mut section);
+    if section.key_line("class").is_none() {
+        section.missing("class", "class = 1 (the cheapest link)");
+    }
+    let class = class(&mut section, "class");
     let sign = sign(&mut section);
     let rate = section.size("rate", RATE_BYTES_MIN..=1 << 40);
     let per_day = section.size("bytes_per_day", BUDGET_BYTES_MIN..=1 << 50);
@@ -115,13 +118,11 @@ fn checked_name(section: &Section<'_>, name: At<String>) -> Option<String> {
     Some(name.value)
 }
 
-fn class(section: &mut Section<'_>) -> Option<u8> {
-    if section.key_line("class").is_none() {
-        section.missing("class", "class = 1 (the cheapest link)");
-    }
-    let class = section.days("class", CLASS_MAX)?;
+/// The class of a link under some name.
+pub(super) fn class(section: &mut Section<'_>, key: &'static str) -> Option<u8> {
+    let class = section.days(key, CLASS_MAX)?;
     if class.value == 0 {
-        let message = format!("'{}' is 0", section.called("class"));
+        let message = format!("'{}' is 0", section.called(key));
         section.wrong(class.line, message, format!("use 1 (the cheapest) to {CLASS_MAX}"));
         return None;
     }

@@ -147,6 +147,8 @@ impl Default for RedactModel {
 pub struct Task {
     /// Name of the task in its package.
     pub model: String,
+    /// The dearest class of link over which its outcomes travel; any, if `None`.
+    pub report_class_max: Option<u8>,
     /// Everything else.
     pub settings: TaskSettings,
     lines: task::Lines,

@@ -242,6 +242,12 @@ const TABLES: &[Table] = &[
                 "Of the confident answers, the share that the hub checks.",
             ),
             Setting("ttl", "duration", "72h", "How long a question stays open, of running time."),
+            Setting(
+                "report_class_max",
+                "1 to 9",
+                "any",
+                "Over links of a class above this, its outcomes are told as a sketch alone.",
+            ),
             Setting("escalate", "true, false", "true", "Whether the hub is asked at all."),
             Setting("text_bytes_max", "size", "64 KiB", "Longer text is refused; at most 1 MiB."),
             Setting("scripts", "list of scripts", "all", "Text mostly in others is refused."),

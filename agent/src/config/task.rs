@@ -1,7 +1,7 @@
 //! The tasks: `[task.NAME]`, with their rules, topics and what may leave.
 
 use super::section::{At, Section};
-use super::{Problem, Task, suggest};
+use super::{Problem, Task, link, suggest};
 use landfall_agent_core::calibrate::Accept;
 use landfall_agent_core::guard::{
     Guard, GuardError, GuardSpec, TEXT_BYTES_DEFAULT, TEXT_BYTES_MAX, TopicAction, TopicSpec,
@@ -83,6 +83,7 @@ fn read(
     let escalate = section.boolean("escalate").is_none_or(|escalate| escalate.value);
     let ttl = section.duration("ttl", TTL_RANGE).map_or(TTL_DEFAULT, |ttl| ttl.value);
     let model = section.string("model");
+    let report_class_max = link::class(&mut section, "report_class_max");
     let guard = guard(&mut section);
     let leave_line = section.key_line("leave").unwrap_or(section.line);
     let leave = leave(&mut section);
@@ -103,6 +104,7 @@ fn read(
     section.finish();
     Some(Task {
         model: model.map_or(name.value, |model| model.value),
+        report_class_max,
         settings: TaskSettings {
             name: checked_name?,
             guard: guard?,

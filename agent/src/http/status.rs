@@ -286,7 +286,7 @@ impl StatusBody {
                 let body = |entry| ReleaseBody::of(entry, desk.progress.as_ref());
                 packages.map(|(name, entry)| (name.clone(), body(entry))).collect()
             },
-            reporting: overview.reporting.asked().into_iter().collect(),
+            reporting: overview.reporting.asked(),
             rules: pipeline.rules().slots().into_iter().map(RulesBody::from).collect(),
             uplink: overview.link().map(|_| overview.uplink.report(&store.streams)),
             faults: overview.faults.to_vec(),

@@ -83,6 +83,8 @@ struct Inner {
 pub(crate) struct Way {
     /// Which link.
     pub(crate) link: usize,
+    /// Its class.
+    pub(crate) class: u8,
     /// The interface to bind to.
     pub(crate) interface: Option<String>,
     /// Its own keep-alive.
@@ -181,8 +183,8 @@ impl Uplink {
             Sign::Interface(name) => Some(name.clone()),
             Sign::Always | Sign::Route(_) | Sign::Probe { .. } => None,
         };
-        let (keep_alive, carries) = (*keep_alive, policy.carries);
-        Some(Way { link, interface, keep_alive, carries, sizes: links.sizes() })
+        let (keep_alive, carries, class) = (*keep_alive, policy.carries, policy.class);
+        Some(Way { link, class, interface, keep_alive, carries, sizes: links.sizes() })
     }
 
     /// How much may be sent now, beyond what is `pending`; [`Uplink::pause`] says how long a time

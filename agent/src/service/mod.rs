@@ -145,6 +145,9 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
     let (stop, stopping) = watch::channel(false);
     let (link_out, link) = watch::channel(None);
     let (releases_out, releases) = watch::channel(DeskStatus::default());
+    let limits = config.tasks.iter();
+    let limits =
+        limits.filter_map(|task| Some((task.settings.name.clone(), task.report_class_max?)));
     let overview = Overview {
         instance: instance(),
         device: identity.as_ref().map(|(identity, _)| identity.device.clone()),
@@ -155,7 +158,7 @@ async fn serve(config: Config, ready: impl FnOnce(Option<SocketAddr>)) -> Result
         faults: faults.into(),
         releases,
         uplink: Uplink::open(&config.links, &config.data_dir, Arc::clone(&clock)),
-        reporting: Reporting::open(&store),
+        reporting: Reporting::open(&store, limits),
         link,
     };
     let wallet = wallet.filter(|_| identity.is_some());

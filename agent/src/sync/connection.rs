@@ -425,7 +425,7 @@ impl Connection<'_> {
         }
         let end = first + records.len() as u64;
         let records = match stream {
-            StreamId::Outcome => self.reporting.apply(epoch, first, records),
+            StreamId::Outcome => self.reporting.apply((epoch, first), records, self.over.way.class),
             StreamId::Escalation | StreamId::Event | StreamId::Answer => records,
         };
         let (plain, count) = (records.iter().map(Vec::len).sum::<usize>(), records.len());
