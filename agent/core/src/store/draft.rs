@@ -2,7 +2,7 @@
 
 use super::StoreError;
 use super::keys;
-use super::medium::Changes;
+use super::medium::{Changes, Pair};
 use super::meta::Meta;
 use super::pack::{Numbered, Pack};
 use super::refused::RefusedId;
@@ -27,7 +27,8 @@ pub(super) type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 pub(super) struct Draft {
     pub(super) meta: Meta,
     pub(super) changes: Changes,
-    /// New records, one value for each stream, that are not among the changes yet.
+    /// Values with new records that are full, and one for each stream that is not.
+    full: Vec<Pair>,
     packs: Vec<Pack>,
     pub(super) ends: BTreeMap<(StreamId, Epoch), u64>,
     pub(super) records: u64,
@@ -53,6 +54,7 @@ impl Draft {
         Draft {
             meta,
             changes: Changes::default(),
+            full: Vec::new(),
             packs: Vec::new(),
             ends: BTreeMap::new(),
             records: 0,
@@ -76,10 +78,12 @@ impl Draft {
         self.moved || !put.is_empty() || !remove.is_empty() || !self.packs.is_empty()
     }
 
-    /// What is to be written, the positions after it included.
+    /// What is to be written, the positions after it included. Records come before what names
+    /// them: of a write that is torn, the one may be found without the other.
     pub(super) fn take_changes(&mut self) -> Changes {
         let mut changes = std::mem::take(&mut self.changes);
-        changes.put.extend(self.packs.drain(..).map(Pack::seal));
+        let records = self.full.drain(..).chain(self.packs.drain(..).map(Pack::seal));
+        changes.put.splice(..0, records);
         changes.put.push((keys::META.to_vec(), self.meta.seal()));
         changes
     }
@@ -186,7 +190,7 @@ impl Draft {
             Some(pack) => {
                 if !pack.push(record) {
                     let full = std::mem::replace(pack, Pack::begin(record));
-                    self.changes.put.push(full.seal());
+                    self.full.push(full.seal());
                 }
             }
             None => self.packs.push(Pack::begin(record)),

@@ -152,7 +152,13 @@ pub(super) fn survey(
                 }
             }
         }
-        Kind::Retry => find.name(StreamId::Outcome, value),
+        Kind::Retry => {
+            find.name(StreamId::Outcome, value);
+            let kept = RetryRecord::parse(value).map(|(_, kept)| kept);
+            if let Some(ticket) = kept.and_then(|kept| kept.ticket) {
+                find.name(StreamId::Escalation, &Value { seq: ticket.seq, ..*value });
+            }
+        }
         Kind::Directive => {
             if let Some(standing) = Standing::parse(value) {
                 let known = find.directives.get(&standing.directive.key());
