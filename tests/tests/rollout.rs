@@ -292,8 +292,21 @@ fn a_package_that_does_not_come_out_as_it_should_halts_its_rollout() {
     ]);
     assert!(refused.unwrap_err().to_string().contains("not trusted"));
 
-    let rings = ["--ring", "canary:device=ship-1", "--ring", "rest", "--trial", "1s", "--json"];
-    let started = hub(&site, &[&["rollout", "start", "maintenance@9.1.0"], &rings[..]].concat());
+    // Over the API, which says what is wrong with it first.
+    let client = site.hub.client();
+    let start = |version: &str, ring: &str| {
+        let asked = json!({ "package": "maintenance", "version": version, "trial": "1s",
+                            "rings": [ring, "rest"] });
+        client.post("/api/v1/rollouts", &asked).unwrap()
+    };
+    for (version, ring, code) in [
+        ("9.1.0", "canary:colour=red", "bad-request"),
+        ("9.9.9", "canary:device=ship-1", "not-found"),
+        ("9.1.0", "rest", "not-possible"),
+    ] {
+        assert_eq!(start(version, ring).error_code(), code);
+    }
+    let started = start("9.1.0", "canary:device=ship-1").success().unwrap();
     let rollout = started["id"].as_i64().unwrap();
     let halted = wait_for_phase(&site, rollout, "halted");
     assert_eq!(states(&halted), ["failed", "waiting"], "{halted}");

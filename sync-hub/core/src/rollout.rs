@@ -25,6 +25,12 @@ use std::str::FromStr;
 /// Most rings: more than canary, early, most and rest nobody tells apart.
 pub const RINGS_MAX: usize = 16;
 
+/// How long a release serves on trial on a device, unless asked otherwise.
+pub const TRIAL_SECS_DEFAULT: u64 = 10 * 60;
+
+/// After how long a device is silent, unless asked otherwise: a week at sea.
+pub const SILENCE_SECS_DEFAULT: u64 = 7 * 24 * 60 * 60;
+
 /// How a rollout goes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -107,6 +113,14 @@ impl FromStr for Ring {
             }
         }
         Ok(ring)
+    }
+}
+
+impl Ring {
+    /// Every device at once.
+    pub fn all() -> Ring {
+        let (devices, labels) = (Vec::new(), Vec::new());
+        Ring { name: "all".to_owned(), devices, labels, percent: 100, wait_secs: 0 }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::database::sql::Connection;
 use crate::hub::now_ms;
 use crate::releases::books::{Label, RolloutError, Start, Steer, rollout, rollouts};
 use crate::releases::views::{MemberView, RingView, RolloutView};
-use landfall_hub_core::rollout::{Phase, Plan};
+use landfall_hub_core::rollout::{Phase, Plan, Ring};
 use serde_json::json;
 
 pub(super) fn rollout_command(home: &Home, command: RolloutCommand) -> Result<(), Failure> {
@@ -31,9 +31,8 @@ pub(super) fn rollout_command(home: &Home, command: RolloutCommand) -> Result<()
 
 fn start(home: &Home, args: StartArgs) -> Result<(), Failure> {
     let StartArgs { release, ring, trial, silence, failures, quorum, error_max, json } = args;
-    let everybody = || vec!["all".parse().expect("a ring")];
     let plan = Plan {
-        rings: if ring.is_empty() { everybody() } else { ring },
+        rings: if ring.is_empty() { vec![Ring::all()] } else { ring },
         trial_secs: u32::try_from(trial.0).unwrap_or(u32::MAX),
         silence_secs: silence.0,
         failures_max: failures,

@@ -9,15 +9,19 @@ use super::session::{actor, csrf_field};
 use crate::database::accounts::Note;
 use crate::database::sql;
 use crate::hub::now_ms;
-use crate::releases::books::{self, RolloutError, Steer};
+use crate::releases::books::{self, RolloutError, Start, Steer};
 use crate::releases::registry;
 use crate::releases::views::{MemberView, ReleaseView, RingView, RolloutView};
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use landfall_hub_core::account::Role;
-use landfall_hub_core::rollout::Phase;
+use landfall_hub_core::rollout::{
+    Phase, Plan, Ring, SILENCE_SECS_DEFAULT, TRIAL_SECS_DEFAULT, seconds,
+};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -43,6 +47,79 @@ pub(super) async fn rollout(
     Path(id): Path<String>,
 ) -> Result<Json<RolloutView>, Refused> {
     find(&app, &id).await.map(Json)
+}
+
+/// A rollout as it is asked for: what is left out is as on the command line.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StartBody {
+    package: String,
+    version: String,
+    /// `NAME[:KEY=VALUE,…]`, first to last.
+    #[serde(default)]
+    rings: Vec<String>,
+    /// `90s`, `10m`, `7d`.
+    trial: Option<String>,
+    silence: Option<String>,
+    failures_max: Option<u32>,
+    quorum_percent: Option<u8>,
+    error_max: Option<f64>,
+}
+
+impl StartBody {
+    fn plan(&self) -> Result<Plan, Refused> {
+        let bad = |what: String| {
+            let remedy = "see RolloutRequest in /api/v1/openapi.json";
+            Refused::bad_request(what, remedy)
+        };
+        let time = |name: &str, given: &Option<String>, default: u64| match given.as_deref() {
+            None | Some("") => Ok(default),
+            Some(text) => {
+                seconds(text).ok_or_else(|| bad(format!("{name} is such as 10m or 7d, not {text}")))
+            }
+        };
+        let rings: Result<Vec<Ring>, _> = self.rings.iter().map(|ring| ring.parse()).collect();
+        let mut rings = rings.map_err(|error| bad(error.to_string()))?;
+        if rings.is_empty() {
+            rings = vec![Ring::all()];
+        }
+        let trial = time("trial", &self.trial, TRIAL_SECS_DEFAULT)?;
+        Ok(Plan {
+            rings,
+            trial_secs: u32::try_from(trial).unwrap_or(u32::MAX),
+            silence_secs: time("silence", &self.silence, SILENCE_SECS_DEFAULT)?,
+            failures_max: self.failures_max.unwrap_or(0),
+            quorum_percent: self.quorum_percent.unwrap_or(100),
+            error_max: self.error_max,
+        })
+    }
+}
+
+/// `POST /rollouts`.
+pub(super) async fn start(
+    State(app): State<App>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<RolloutView>), Refused> {
+    let body: StartBody = serde_json::from_slice(&body).map_err(|error| {
+        Refused::bad_request(
+            format!("the body is not a rollout: {error}"),
+            r#"send {"package": "…", "version": "…", "rings": ["canary:percent=10,wait=2d", "rest"]}"#,
+        )
+    })?;
+    begin(&app, body).await.map(|rollout| (StatusCode::CREATED, Json(rollout)))
+}
+
+async fn begin(app: &App, body: StartBody) -> Result<RolloutView, Refused> {
+    let plan = body.plan()?;
+    let StartBody { package, version, .. } = body;
+    let detail = format!("started {package} {version}");
+    let start = Start { package, version, plan, now_ms: now_ms() };
+    let id = app.database.write(start).await??;
+    let (who, subject) = (actor().in_trail(), id.to_string());
+    let note = Note { who, what: "rollout", subject, detail, now_ms: now_ms() };
+    app.database.write(note).await?;
+    app.wake.notify_one();
+    find(app, &id.to_string()).await
 }
 
 /// `POST /rollouts/{rollout}/{pause|resume|rollback}`.
@@ -101,10 +178,19 @@ impl From<RolloutError> for Refused {
 
 /// The list of both.
 pub(super) async fn list_page(State(app): State<App>) -> Result<HtmlPage, Sorry> {
+    list_with(&app, None, "").await.map_err(Sorry::from)
+}
+
+/// With what was wrong with a rollout that was asked for, and its rings as they were typed.
+async fn list_with(app: &App, notice: Option<&str>, rings: &str) -> Result<HtmlPage, Refused> {
     let read =
         |reader: &sql::Connection| Ok((registry::releases(reader)?, books::rollouts(reader)?));
     let (releases, rollouts) = app.database.read(read).await?;
-    let mut html = String::from(
+    let mut html = String::new();
+    if let Some(notice) = notice {
+        put!(html, "<p class=\"notice bad\" role=\"alert\">{}</p>", Esc(notice));
+    }
+    html.push_str(
         "<h2>Rollouts</h2><div class=\"wide\"><table><thead><tr><th class=\"n\">Rollout<th>Package\
          <th>Version<th>Phase<th>Devices<th>Changed<th>Remark</tr></thead><tbody>",
     );
@@ -149,8 +235,71 @@ pub(super) async fn list_page(State(app): State<App>) -> Result<HtmlPage, Sorry>
     html.push_str("</tbody></table></div>");
     if releases.is_empty() {
         html.push_str("<p class=\"soft\">None yet: <code>landfall-hub models add DIR</code></p>");
+    } else if actor().may(Role::Releaser) {
+        start_form(&mut html, &releases, rings);
     }
     Ok(HtmlPage::new("/rollouts", "Rollouts", html))
+}
+
+fn start_form(html: &mut String, releases: &[ReleaseView], rings: &str) {
+    put!(
+        html,
+        "<h2>Start a rollout</h2><form method=\"post\" action=\"/rollouts\" class=\"answer\">{}\
+         <label for=\"release\">Release</label><select id=\"release\" name=\"release\" required>",
+        csrf_field()
+    );
+    for release in releases {
+        let name = format!("{}@{}", release.package, release.version);
+        put!(html, "<option value=\"{0}\">{0}</option>", Esc(&name));
+    }
+    put!(
+        html,
+        "</select><label for=\"rings\">Rings, one a line, first to last; without any, all devices at \
+         once</label><textarea id=\"rings\" name=\"rings\" rows=\"4\" class=\"mono\" \
+         placeholder=\"canary:label=site:harbour,percent=10,wait=2d&#10;rest\">{}</textarea>\
+         <label for=\"trial\">Trial on each device</label><input id=\"trial\" name=\"trial\" \
+         value=\"10m\"><label for=\"silence\">Halt if a device is silent for</label><input \
+         id=\"silence\" name=\"silence\" value=\"7d\"><label for=\"error-max\">Halt if audits prove \
+         more wrong answers than this share (optional)</label><input id=\"error-max\" \
+         name=\"error-max\" inputmode=\"decimal\"><button>Start</button></form>",
+        Esc(rings)
+    );
+}
+
+/// The form of the list.
+pub(super) async fn start_page(State(app): State<App>, body: String) -> Result<Response, Sorry> {
+    let field = |name: &str| {
+        let found = form::parse(&body).into_iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+    };
+    let (release, rings, error_max) = (field("release"), field("rings"), field("error-max"));
+    let (package, version) = release.split_once('@').unwrap_or((&release, ""));
+    let lines = rings.lines().map(str::trim).filter(|line| !line.is_empty());
+    let asked = StartBody {
+        package: package.to_owned(),
+        version: version.to_owned(),
+        rings: lines.map(str::to_owned).collect(),
+        trial: Some(field("trial")),
+        silence: Some(field("silence")),
+        failures_max: None,
+        quorum_percent: None,
+        error_max: error_max.parse().ok(),
+    };
+    let started = if !error_max.is_empty() && asked.error_max.is_none() {
+        let what = format!("'{error_max}' is no share");
+        Err(Refused::bad_request(what, "write it such as 0.1"))
+    } else {
+        begin(&app, asked).await
+    };
+    match started {
+        Ok(rollout) => Ok(Redirect::to(&format!("/rollouts/{}", rollout.id)).into_response()),
+        Err(refused) => {
+            let notice = format!("{} ({})", refused.message, refused.remedy);
+            let mut page = list_with(&app, Some(&notice), &rings).await?;
+            page.status = refused.status;
+            Ok(page.into_response())
+        }
+    }
 }
 
 fn bad(rollout: &RolloutView) -> &'static str {
