@@ -2,7 +2,8 @@
 
 /// Seconds to add to UTC now; zero where the system does not say.
 pub(super) fn offset_secs(wall_ms: u64) -> i32 {
-    let Ok(secs) = libc::time_t::try_from(wall_ms / 1000) else { return 0 };
+    // Of the C library's own type, which on musl must not be named while it changes.
+    let Ok(secs) = (wall_ms / 1000).try_into() else { return 0 };
     #[expect(unsafe_code, reason = "the standard library knows no time zones")]
     // SAFETY: `tm` is plain data for which zeroes are valid; both pointers are to locals. The C
     // library reads TZ; nothing in this process changes its environment after the start.
