@@ -514,3 +514,31 @@ fn a_record_that_is_alone_and_in_a_pack_is_given_once() {
         check(&engine, &known, first, 500, &BTreeSet::new());
     }
 }
+
+#[test]
+fn a_reply_that_is_found_without_its_records_tells_of_the_loss() {
+    let memory = Memory::default();
+    let (mut engine, _) = memory.engine(&config());
+    let before = memory.lock().tables[&1][keys::META].clone();
+    let key = CallerKey {
+        task: "failure-mode".parse().unwrap(),
+        caller_id: "one".into(),
+        text_digest: ShortDigest::default(),
+    };
+    let (entry, key) = (Box::new(entry(0, 3, true)), Some(key));
+    let reply: Reply<Committed> = Box::new(|committed| drop(committed.unwrap()));
+    engine.process(0, vec![Op::Commit { entry, key, urgent: true, reply }]);
+    engine.stop(0);
+    {
+        // As a torn write may leave it: the reply alone.
+        let mut files = memory.lock();
+        let content = files.tables.get_mut(&1).unwrap();
+        content.retain(|key, _| key.starts_with(b"k"));
+        assert_eq!(content.len(), 1);
+        content.insert(keys::META.to_vec(), before);
+        files.damaged.insert(1);
+    }
+    let (engine, opened) = memory.engine(&config());
+    let lost = [StreamId::Escalation, StreamId::Outcome].map(|stream| (stream, Epoch(1), 0));
+    assert_eq!(losses(&engine), BTreeSet::from(lost), "{opened:?}");
+}
