@@ -93,7 +93,7 @@ fn of_quality(
     if config.drift_max <= 0.0 && config.error_max.is_none() {
         return Ok(Vec::new());
     }
-    let window = Window { device: None, days: QUALITY_DAYS, now_ms };
+    let window = Window { days: QUALITY_DAYS, now_ms, ..Window::default() };
     let mut found = Vec::new();
     for row in quality(connection, &window)? {
         let subject = format!("{} {}", row.task, row.package);

@@ -130,6 +130,8 @@ fn date(day: u64) -> String {
 pub struct Window {
     /// Only of this device.
     pub device: Option<DeviceId>,
+    /// Only of devices with this label, such as a site's.
+    pub label: Option<String>,
     /// Days back from today.
     pub days: u64,
     /// Now.
@@ -186,8 +188,11 @@ pub fn quality(connection: &Connection, window: &Window) -> sql::Result<Vec<Qual
     let mut sums: BTreeMap<(String, String), Sums> = BTreeMap::new();
     let sql = "SELECT task, package, device, status, CAST(sum(outcomes) AS BIGINT) FROM tally
                WHERE day >= ?1 AND (?2 = -1 OR device = ?2)
+                 AND (?3 = '' OR device IN (SELECT device FROM device_label WHERE label = ?3))
                GROUP BY task, package, device, status";
-    let counts = connection.rows(sql, params![number(first), device], |row| {
+    let label = window.label.as_deref().unwrap_or_default();
+    let whose = Whose { device, label };
+    let counts = connection.rows(sql, params![number(first), device, label], |row| {
         let key = (row.get::<String>(0)?, row.get::<String>(1)?);
         Ok((key, row.get::<i64>(2)?, row.get::<String>(3)?, unsigned(row.get(4)?)))
     })?;
@@ -201,12 +206,12 @@ pub fn quality(connection: &Connection, window: &Window) -> sql::Result<Vec<Qual
             _ => {}
         }
     }
-    audits(connection, (device, first), &mut sums)?;
-    let begins = first_days(connection, device)?;
+    audits(connection, (whose, first), &mut sums)?;
+    let begins = first_days(connection, whose)?;
     let views = sums.into_iter().map(|((task, package), sum)| {
         let decided = sum.answered + sum.escalated;
         let begins = begins.get(&(task.clone(), package.clone())).copied();
-        let of = Of { task: &task, package: &package, device, begins, today };
+        let of = Of { task: &task, package: &package, whose, begins, today };
         let confidence_drift = drift_of(connection, &of, CONFIDENCE)?;
         let label_drift = drift_of(connection, &of, LABELS)?;
         Ok(QualityView {
@@ -227,10 +232,19 @@ pub fn quality(connection: &Connection, window: &Window) -> sql::Result<Vec<Qual
 /// No row has this number.
 const ANY_DEVICE: i64 = -1;
 
+/// Whose outcomes are looked at.
+#[derive(Debug, Clone, Copy)]
+struct Whose<'a> {
+    /// [`ANY_DEVICE`] for all.
+    device: i64,
+    /// Empty for all.
+    label: &'a str,
+}
+
 /// Random audits that people answered: what they said differs from what the device had said.
 fn audits(
     connection: &Connection,
-    (device, first_day): (i64, u64),
+    (whose, first_day): (Whose<'_>, u64),
     sums: &mut BTreeMap<(String, String), Sums>,
 ) -> sql::Result<()> {
     let sql = "SELECT escalation.task, outcome.package, escalation.provisional, answer.decision
@@ -238,10 +252,14 @@ fn audits(
                JOIN outcome ON outcome.device = escalation.device
                    AND outcome.epoch = escalation.epoch AND outcome.seq = escalation.outcome_seq
                WHERE escalation.reason = 'audit' AND escalation.received_ms >= ?1
-                 AND (?2 = -1 OR escalation.device = ?2) AND answer.given_by NOT LIKE 'model %'
+                 AND (?2 = -1 OR escalation.device = ?2)
+                 AND (?4 = '' OR escalation.device IN (SELECT device FROM device_label
+                                                       WHERE label = ?4))
+                 AND answer.given_by NOT LIKE 'model %'
                ORDER BY escalation.received_ms DESC LIMIT ?3";
     let from_ms = number(first_day.saturating_mul(24 * 60 * 60 * 1_000));
-    let rows = connection.rows(sql, params![from_ms, device, AUDITS_MAX], |row| {
+    let Whose { device, label } = whose;
+    let rows = connection.rows(sql, params![from_ms, device, AUDITS_MAX, label], |row| {
         let key = (row.get::<String>(0)?, row.get::<String>(1)?);
         Ok((key, row.get::<Option<String>>(2)?, row.get::<String>(3)?))
     })?;
@@ -272,11 +290,12 @@ fn same(guess: Option<&str>, answer: &str) -> bool {
 /// The first day of each task with each release: all at once, because the table is kept by day.
 fn first_days(
     connection: &Connection,
-    device: i64,
+    Whose { device, label }: Whose<'_>,
 ) -> sql::Result<BTreeMap<(String, String), u64>> {
     let sql = "SELECT task, package, min(day) FROM tally WHERE (?1 = -1 OR device = ?1)
+                 AND (?2 = '' OR device IN (SELECT device FROM device_label WHERE label = ?2))
                GROUP BY task, package";
-    let rows = connection.rows(sql, params![device], |row| {
+    let rows = connection.rows(sql, params![device, label], |row| {
         Ok(((row.get(0)?, row.get(1)?), unsigned(row.get(2)?)))
     })?;
     Ok(rows.into_iter().collect())
@@ -285,7 +304,7 @@ fn first_days(
 struct Of<'a> {
     task: &'a str,
     package: &'a str,
-    device: i64,
+    whose: Whose<'a>,
     begins: Option<u64>,
     today: u64,
 }
@@ -293,14 +312,17 @@ struct Of<'a> {
 /// Counts by bin, or by label.
 const CONFIDENCE: &str = "SELECT CAST(bin AS TEXT), CAST(sum(outcomes) AS BIGINT) FROM tally
     WHERE task = ?1 AND package = ?2 AND (?3 = -1 OR device = ?3) AND bin >= 0
+      AND (?6 = '' OR device IN (SELECT device FROM device_label WHERE label = ?6))
       AND day >= ?4 AND day <= ?5 GROUP BY bin";
 const LABELS: &str = "SELECT label, CAST(sum(outcomes) AS BIGINT) FROM tally_label
     WHERE task = ?1 AND package = ?2 AND (?3 = -1 OR device = ?3)
+      AND (?6 = '' OR device IN (SELECT device FROM device_label its WHERE its.label = ?6))
       AND day >= ?4 AND day <= ?5 GROUP BY label";
 
 /// The index of the last days against the first ones; `None` while they overlap or are few.
 fn drift_of(connection: &Connection, of: &Of<'_>, sql: &str) -> sql::Result<Option<f64>> {
     let Some(first) = of.begins else { return Ok(None) };
+    let Whose { device, label } = of.whose;
     let recent = (of.today + 1).saturating_sub(RECENT_DAYS);
     if first + REFERENCE_DAYS > recent {
         return Ok(None);
@@ -308,7 +330,7 @@ fn drift_of(connection: &Connection, of: &Of<'_>, sql: &str) -> sql::Result<Opti
     let counts = |from: u64, to: u64| {
         let (from, to) = (number(from), number(to));
         let rows =
-            connection.rows(sql, params![of.task, of.package, of.device, from, to], |row| {
+            connection.rows(sql, params![of.task, of.package, device, from, to, label], |row| {
                 Ok((row.get::<String>(0)?, unsigned(row.get(1)?)))
             })?;
         sql::Result::Ok(rows.into_iter().collect::<BTreeMap<String, u64>>())
@@ -324,7 +346,50 @@ fn drift_of(connection: &Connection, of: &Of<'_>, sql: &str) -> sql::Result<Opti
 
 #[cfg(test)]
 mod tests {
-    use super::same;
+    use super::*;
+    use crate::database::open;
+    use crate::database::testing::on_both;
+
+    #[test]
+    fn a_site_has_a_quality_of_its_own() {
+        on_both(|source| {
+            let books = open(source).unwrap();
+            for (name, label, outcomes) in
+                [("ship-7", "site:ship", 10), ("quay-1", "site:quay", 30)]
+            {
+                let device: i64 = books
+                    .row(
+                        "INSERT INTO device (name, created_ms, answers_epoch) VALUES (?1, 1, 1)
+                         RETURNING id",
+                        params![name],
+                        |row| row.get(0),
+                    )
+                    .unwrap();
+                let sql = "INSERT INTO device_label (device, label) VALUES (?1, ?2)";
+                books.execute(sql, params![device, label]).unwrap();
+                for (day, status, bin) in [(100, "answered", 9), (400, "escalated", 1)] {
+                    let sql =
+                        "INSERT INTO tally (day, device, task, package, status, bin, outcomes)
+                               VALUES (?1, ?2, 'failure-mode', 'p', ?3, ?4, ?5)";
+                    let outcomes = if day == 100 { 200 } else { outcomes * 20 };
+                    books.execute(sql, params![day, device, status, bin, outcomes]).unwrap();
+                }
+            }
+            let of = |label: Option<&str>| {
+                let label = label.map(str::to_owned);
+                let now_ms = 400 * 24 * 60 * 60 * 1_000;
+                let window = Window { label, days: 28, now_ms, ..Window::default() };
+                let rows = quality(&books, &window).unwrap();
+                rows.into_iter()
+                    .map(|row| (row.outcomes, row.devices, row.confidence_drift.is_some()))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(of(None), [(800, 2, true)]);
+            assert_eq!(of(Some("site:ship")), [(200, 1, true)]);
+            assert_eq!(of(Some("site:quay")), [(600, 1, true)]);
+            assert_eq!(of(Some("site:none")), []);
+        });
+    }
 
     #[test]
     fn an_audit_finds_what_differs_and_nothing_else() {

@@ -259,12 +259,13 @@ const QUALITY_DAYS_DEFAULT: u64 = 28;
 
 /// Reads the parameters of the quality page.
 pub(super) fn window(query: Option<&str>, now_ms: u64) -> Result<Window, Refused> {
-    let mut window = Window { device: None, days: QUALITY_DAYS_DEFAULT, now_ms };
+    let mut window = Window { days: QUALITY_DAYS_DEFAULT, now_ms, ..Window::default() };
     for (key, value) in form::parse(query.unwrap_or_default()) {
         let bad =
             |remedy: String| Refused::bad_request(format!("{key}={value} is not valid"), remedy);
         match key.as_str() {
-            "device" | "days" if value.is_empty() => {}
+            "device" | "label" | "days" if value.is_empty() => {}
+            "label" => window.label = Some(value),
             "device" => {
                 window.device = Some(value.parse().map_err(|error| bad(format!("{error}")))?);
             }
@@ -272,7 +273,7 @@ pub(super) fn window(query: Option<&str>, now_ms: u64) -> Result<Window, Refused
                 let days = value.parse().ok().filter(|days| (1..=DAYS_MAX).contains(days));
                 window.days = days.ok_or_else(|| bad(format!("use 1 to {DAYS_MAX}")))?;
             }
-            _ => return Err(bad("the parameters are device, days".to_owned())),
+            _ => return Err(bad("the parameters are device, label, days".to_owned())),
         }
     }
     Ok(window)

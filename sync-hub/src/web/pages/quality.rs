@@ -4,6 +4,7 @@ use super::{Sorry, option, put};
 use crate::database::quality::{self, QualityView, Window};
 use crate::database::queries;
 use crate::hub::now_ms;
+use crate::rules::views::every_label;
 use crate::web::App;
 use crate::web::api;
 use crate::web::html::{Esc, HtmlPage};
@@ -21,10 +22,11 @@ pub(in crate::web) async fn quality(
     let window = api::window(query.as_deref(), now_ms())?;
     let wanted = window.clone();
     let read = app.database.read(move |reader| {
-        Ok((queries::device_names(reader)?, quality::quality(reader, &wanted)?))
+        let names = (queries::device_names(reader)?, every_label(reader)?);
+        Ok((names, quality::quality(reader, &wanted)?))
     });
-    let (devices, rows) = read.await?;
-    let mut html = filter(&devices, &window);
+    let ((devices, labels), rows) = read.await?;
+    let mut html = filter(&devices, &labels, &window);
     html.push_str(
         "<div class=\"wide\"><table><thead><tr><th>Task<th>Release<th class=\"n\">Devices\
          <th class=\"n\">Outcomes<th class=\"n\">Answered on the spot<th class=\"n\">Escalated\
@@ -49,12 +51,21 @@ pub(in crate::web) async fn quality(
     Ok(HtmlPage::new("/quality", "Quality", html))
 }
 
-fn filter(devices: &[String], window: &Window) -> String {
+fn filter(devices: &[String], labels: &[String], window: &Window) -> String {
     let mut html = String::from("<form class=\"filter\" method=\"get\" action=\"/quality\">");
     let chosen = window.device.as_ref().map(|device| device.as_str());
     put!(html, "<label>Device <select name=\"device\">{}", option("", "all", chosen.is_none()));
     for device in devices {
         html.push_str(&option(device, device, chosen == Some(device)));
+    }
+    let chosen = window.label.as_deref();
+    put!(
+        html,
+        "</select></label><label>Label <select name=\"label\">{}",
+        option("", "all", chosen.is_none())
+    );
+    for label in labels {
+        html.push_str(&option(label, label, chosen == Some(label)));
     }
     html.push_str("</select></label><label>Days <select name=\"days\">");
     for days in [7_u64, 28, 90, 365] {
