@@ -38,6 +38,7 @@ pub(crate) struct Meter {
     told: u64,
     /// Of what was handed over since the kernel had taken all of it, and what it had sent then.
     handed: u64,
+    frames: u64,
     base: u64,
 }
 
@@ -54,7 +55,7 @@ impl Meter {
             Some(socket) => Source::Kernel(socket),
             None => Source::Estimate(GREETING_BYTES),
         };
-        let mut meter = Meter { port, source, told: 0, handed: 0, base: 0 };
+        let mut meter = Meter { port, source, told: 0, handed: 0, frames: 0, base: 0 };
         meter.pending();
         meter
     }
@@ -62,6 +63,7 @@ impl Meter {
     /// A frame was handed over.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.handed += bytes as u64;
+        self.frames += 1;
         self.frame(bytes);
     }
 
@@ -76,7 +78,8 @@ impl Meter {
         }
     }
 
-    /// Bytes that were handed over and that the kernel has not sent yet.
+    /// Bytes that were handed over and that the kernel has not sent yet, with what will be around
+    /// them.
     pub(crate) fn pending(&mut self) -> u64 {
         let sent = match &self.source {
             Source::Kernel(socket) => carried(*socket, self.port).map(|carried| carried.sent),
@@ -86,9 +89,10 @@ impl Meter {
         let sent = sent.unwrap_or(u64::MAX);
         let pending = self.handed.saturating_sub(sent.saturating_sub(self.base));
         if pending == 0 {
-            (self.handed, self.base) = (0, sent);
+            (self.handed, self.frames, self.base) = (0, 0, sent);
+            return 0;
         }
-        pending
+        pending + self.frames * AROUND_BYTES + pending / SEGMENT_BYTES * 2 * HEADER_BYTES
     }
 
     /// Bytes since the last time, both ways.
@@ -215,7 +219,8 @@ mod tests {
 
     #[test]
     fn without_the_kernel_frames_are_counted_with_what_is_around_them() {
-        let mut meter = Meter { port: 1, source: Source::Estimate(0), told: 0, handed: 0, base: 0 };
+        let mut meter =
+            Meter { port: 1, source: Source::Estimate(0), told: 0, handed: 0, frames: 0, base: 0 };
         meter.sent(100);
         assert_eq!(meter.read(), 100 + AROUND_BYTES);
         meter.received(14_000);

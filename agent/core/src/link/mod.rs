@@ -474,7 +474,8 @@ impl Links {
         if wait_ms > 0 {
             return Grant::At(now.running_ms.saturating_add(wait_ms));
         }
-        let room = usize::try_from(left - GRANT_BYTES_MIN / 2).unwrap_or(usize::MAX);
+        // What is lost on the way, or seems to be, is sent twice: that too has room then.
+        let room = usize::try_from((left / 2).max(GRANT_BYTES_MIN / 2)).unwrap_or(usize::MAX);
         Grant::Bytes(room.min(self.sizes().batch_bytes_max))
     }
 
