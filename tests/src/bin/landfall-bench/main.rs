@@ -106,7 +106,7 @@ struct MonthArgs {
     #[arg(long, default_value_t = 24)]
     day_secs: u64,
     /// Texts of an hour.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 150)]
     texts: usize,
     /// Draw it into this SVG file.
     #[arg(long, value_name = "FILE")]
