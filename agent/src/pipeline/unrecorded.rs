@@ -3,9 +3,9 @@
 //! The count is kept beside the store in a file that has its full size from the start, so that it
 //! can be written in place on a full disk. It is written with every such decision, which survives
 //! a kill, and synced every [`TRY_EVERY`], which survives a power cut. Once the store takes
-//! records again, the hub is told by an event; only when that is durable the file is cleared, so
-//! that a crash in between tells it twice, under the same beginning. On a disk that cannot be
-//! written at all the count is in memory alone.
+//! records again, the hub is told by an event; only when that is durable the file is cleared. A
+//! crash in between tells it twice, under the same beginning, and the hub keeps the later one. On a
+//! disk that cannot be written at all the count is in memory alone.
 
 use crate::clock::Clock;
 use crate::store::{Store, StoreError};

@@ -39,6 +39,18 @@ struct Totals {
 }
 
 impl<'a> SqlLedger<'a> {
+    /// A device that crashed tells once more of what it could not record, and of what came since,
+    /// under the same beginning: that takes the place of what it told before.
+    fn is_told_again(&mut self, from: &str, detail: &serde_json::Value) -> sql::Result<bool> {
+        let same = format!("%\"from\":\"{from}\"%");
+        let updated = self.tx.execute(
+            "UPDATE event SET detail = ?3
+             WHERE device = ?1 AND kind = 'unrecorded' AND detail LIKE ?2",
+            params![self.device, same, detail.to_string()],
+        )?;
+        Ok(updated > 0)
+    }
+
     pub(super) fn new(tx: &'a Connection, device: i64, now_ms: u64) -> SqlLedger<'a> {
         SqlLedger {
             tx,
@@ -235,6 +247,9 @@ impl Ledger for SqlLedger<'_> {
             Event::Unrecorded { from_ms, until_ms, decisions } => {
                 let (from, until) = (views::time(number(*from_ms)), views::time(number(*until_ms)));
                 let detail = json!({ "from": from, "until": until, "decisions": decisions });
+                if self.is_told_again(&from, &detail)? {
+                    return Ok(());
+                }
                 ("unrecorded", detail)
             }
             Event::Release(report) => {

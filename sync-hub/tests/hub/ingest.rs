@@ -3,7 +3,7 @@
 use crate::client::{Device, EPOCH, at, batch, outcomes, raw_batch, task};
 use crate::process::{Hub, wait_with};
 use landfall_wire::frame::{Batch, Frame, Position};
-use landfall_wire::record::{Record, Refusal, StreamId, TaskKind};
+use landfall_wire::record::{Event, Record, Refusal, StreamId, TaskKind};
 
 #[tokio::test]
 async fn duplicates_reordering_and_cut_connections_leave_each_outcome_once() {
@@ -119,6 +119,28 @@ async fn records_that_no_one_knows_are_kept_and_the_device_is_told() {
         0 => Ok(()),
         left => Err(left.to_string()),
     });
+}
+
+#[tokio::test]
+async fn decisions_without_a_record_are_counted_once_although_told_twice() {
+    let hub = Hub::with_devices(&["ship-7"]);
+    let (mut device, _) = Device::greeted(&hub, "ship-7", vec![]).await;
+    let told = |from_ms, decisions| {
+        let until_ms = from_ms + decisions * 1000;
+        Record::Event(Event::Unrecorded { from_ms, until_ms, decisions })
+    };
+    let (first, second) = (1_780_000_000_123, 1_780_000_600_123);
+    let events = [told(first, 3), told(second, 1), told(first, 5)];
+    device.send(&batch(StreamId::Event, 0, &events)).await;
+    device.acked(StreamId::Event, 3).await;
+    let sql = "SELECT detail FROM event WHERE kind = 'unrecorded' ORDER BY id";
+    let details: Vec<String> = hub.ask(|it| it.rows(sql, &[], |row| row.get(0)).unwrap());
+    let decisions: Vec<u64> = details
+        .iter()
+        .map(|detail| serde_json::from_str::<serde_json::Value>(detail).unwrap())
+        .map(|detail| detail["decisions"].as_u64().unwrap())
+        .collect();
+    assert_eq!(decisions, [5, 1]);
 }
 
 #[tokio::test]
