@@ -58,10 +58,11 @@ const NAMED_MAX: usize = 10;
 pub(super) fn ca(home: &Home, command: CaCommand) -> Result<(), Failure> {
     let books = open(home)?;
     let authority = Authority::open(&home.data, now_ms())?;
-    let since_ms = authority.next_since_ms();
-    let left_behind =
-        since_ms.map(|since_ms| queries::left_behind(&books, since_ms)).transpose()?;
-    let left_behind = left_behind.unwrap_or_default();
+    let overlaps = authority.rotation() == Rotation::Overlap;
+    let left_behind = match overlaps {
+        true => queries::left_behind(&books, &authority.issuing())?,
+        false => Vec::new(),
+    };
     drop(books);
     let rotation = match command {
         CaCommand::Show { json } => {
@@ -95,7 +96,7 @@ pub(super) fn ca(home: &Home, command: CaCommand) -> Result<(), Failure> {
             out::line(
                 "two authorities: devices that are enrolled or renewed from now on trust both",
             );
-            if since_ms.is_some() {
+            if overlaps {
                 out::line(match left_behind.is_empty() {
                     true => "every device knows the new one: `landfall-hub ca finish`".to_owned(),
                     false => format!("{} the old one only", know(&left_behind)),

@@ -253,6 +253,8 @@ pub struct Enroll {
     pub device: DeviceId,
     /// Serial number of the certificate in hex.
     pub serial: String,
+    /// Name of the authority that issued it.
+    pub authority: String,
     /// When it ends.
     pub expires_ms: u64,
     /// Now, by the hub's clock.
@@ -273,9 +275,9 @@ impl Command for Enroll {
             |row| row.get(0),
         )?;
         tx.execute(
-            "INSERT INTO certificate (serial, device, issued_ms, expires_ms)
-             VALUES (?1, ?2, ?3, ?4)",
-            params![self.serial, device, now_ms, number(self.expires_ms)],
+            "INSERT INTO certificate (serial, device, issued_ms, expires_ms, authority)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![self.serial, device, now_ms, number(self.expires_ms), self.authority],
         )
         .map(drop)
     }
@@ -290,6 +292,8 @@ pub struct Renew {
     pub request: Vec<u8>,
     /// Serial number of the certificate in hex.
     pub serial: String,
+    /// Name of the authority that issued it.
+    pub authority: String,
     /// When it ends.
     pub expires_ms: u64,
     /// The certificate, as the device gets it.
@@ -307,7 +311,7 @@ impl Command for Renew {
     }
 
     fn apply(&self, tx: &Connection) -> sql::Result<bool> {
-        let Renew { device, request, serial, expires_ms, record, now_ms } = self;
+        let Renew { device, request, serial, authority, expires_ms, record, now_ms } = self;
         let answered = tx.execute(
             "DELETE FROM renewal WHERE device = ?1 AND request = ?2",
             params![*device, request],
@@ -316,9 +320,9 @@ impl Command for Renew {
             return Ok(false);
         }
         tx.execute(
-            "INSERT INTO certificate (serial, device, issued_ms, expires_ms)
-             VALUES (?1, ?2, ?3, ?4)",
-            params![serial, *device, number(*now_ms), number(*expires_ms)],
+            "INSERT INTO certificate (serial, device, issued_ms, expires_ms, authority)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![serial, *device, number(*now_ms), number(*expires_ms), authority],
         )?;
         send_down(tx, *device, record, *now_ms)?;
         Ok(true)

@@ -170,20 +170,21 @@ pub fn renewals(connection: &Connection, since_ms: u64) -> sql::Result<Vec<Renew
     )
 }
 
-/// Devices that have been issued no certificate since a time, or have not been heard of after
-/// that: a new authority would shut them out. By name; revoked ones are out already.
+/// Devices that have no certificate of this authority, or were not heard of since they were issued
+/// one: without the others they would be shut out. By name; revoked ones are out already.
 ///
 /// # Errors
 /// Those of the database.
-pub fn left_behind(connection: &Connection, since_ms: u64) -> sql::Result<Vec<String>> {
+pub fn left_behind(connection: &Connection, authority: &str) -> sql::Result<Vec<String>> {
     connection.rows(
         "SELECT device.name FROM device
              WHERE device.revoked_ms IS NULL AND NOT EXISTS
                  (SELECT 1 FROM certificate
                   WHERE certificate.device = device.id AND certificate.revoked_ms IS NULL
-                      AND certificate.issued_ms >= ?1 AND device.contact_ms > certificate.issued_ms)
+                      AND certificate.authority = ?1
+                      AND device.contact_ms > certificate.issued_ms)
              ORDER BY device.name",
-        params![number(since_ms)],
+        params![authority],
         |row| row.get(0),
     )
 }

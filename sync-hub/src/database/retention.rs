@@ -167,6 +167,7 @@ mod tests {
         let enroll = Enroll {
             device: name.clone(),
             serial: "01".into(),
+            authority: "landfall hub".into(),
             expires_ms: 1,
             now_ms: 0,
             answers_epoch: Epoch(9),

@@ -135,6 +135,7 @@ async fn issue(request: &Request, shared: &Shared) -> Result<Reply, IssueError> 
     let command = Enroll {
         device: offer.device.clone(),
         serial: signed.serial,
+        authority: authority.issuing(),
         expires_ms: signed.expires_ms,
         now_ms,
         answers_epoch: Epoch(getrandom::u64().map_err(IdentityError::from)?),

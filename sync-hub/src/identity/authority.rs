@@ -271,12 +271,9 @@ impl Authority {
         self.trusted().unwrap_or_default().iter().filter_map(dated).collect()
     }
 
-    /// When the authority that will take over was made (milliseconds since 1970), if there is one.
-    pub fn next_since_ms(&self) -> Option<u64> {
-        let next = certificate(&self.path(NEXT_PEM), &self.next.as_ref()?.certificate_pem).ok()?;
-        let (_, parsed) = X509Certificate::from_der(&next).ok()?;
-        let dated = u64::try_from(parsed.validity().not_before.timestamp()).ok()?;
-        Some((dated + u64::from(BACKDATED_DAYS) * DAY.as_secs()) * 1000)
+    /// Name of the authority that issues to devices: the one that will take over, if there is one.
+    pub fn issuing(&self) -> String {
+        self.dates().pop().map(|(name, _)| name).unwrap_or_default()
     }
 
     /// Makes the authority that will take this one's place. Both are trusted from now on. A second

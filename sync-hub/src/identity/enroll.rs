@@ -152,6 +152,7 @@ pub fn enroll(
     let command = Enroll {
         device: device.clone(),
         serial: issued.serial,
+        authority: authority.issuing(),
         expires_ms: issued.expires_ms,
         now_ms,
         answers_epoch,

@@ -59,7 +59,9 @@ async fn renew_all(authority: &Authority, exchange: &Exchange) -> Result<(), Ren
                 let given = Certificate { certificate, authorities };
                 let record = Record::Directive(Directive::Certificate(given));
                 let (serial, expires_ms) = (signed.serial, signed.expires_ms);
-                let command = Renew { device, request, serial, expires_ms, record, now_ms };
+                let authority = authority.issuing();
+                let command =
+                    Renew { device, request, serial, authority, expires_ms, record, now_ms };
                 if exchange.database.write(command).await? {
                     tracing::info!(device = %name, days, "renewed a certificate");
                     exchange.wake.notify_one();
