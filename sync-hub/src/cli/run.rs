@@ -183,7 +183,7 @@ fn ready(ready: Ready) {
     out::line(format!("ready {devices} web={}{files}", ready.web));
 }
 
-/// Reads the text of a configuration file as [`run`] does, and takes nothing of it.
+/// Reads the text of a configuration file as `run` does, and takes nothing of it.
 ///
 /// # Errors
 /// What is wrong, with file and line, and the remedy.

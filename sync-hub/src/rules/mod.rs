@@ -1,9 +1,9 @@
 //! Rules that devices decide by before their model: what operators give, beside an answer or as a
 //! file, and how devices learn of it.
 //!
-//! * [`books`]: the rules, checked with the parser of the devices before they are kept.
-//! * [`driver`]: compares what each device should have with what it was sent, and sends the rest.
-//! * [`views`]: what is shown.
+//! * `books`: the rules, checked with the parser of the devices before they are kept.
+//! * `driver`: compares what each device should have with what it was sent, and sends the rest.
+//! * `views`: what is shown.
 //!
 //! A rule that comes with an answer holds once that answer is given: while it can be taken back,
 //! or others must agree, no device hears of it.
