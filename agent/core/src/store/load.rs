@@ -197,7 +197,7 @@ pub(super) fn create(
     told: Option<&Meta>,
 ) -> Result<(Generation, Meta), StoreError> {
     let opened = Generation::open(medium, number);
-    let mut generation = opened.map_err(|e| store_error(medium, "create", Some(number), e))?;
+    let mut generation = opened.map_err(|error| abandon(medium, number, error))?;
     let mut meta = meta.clone();
     meta.counter += 1;
     let before = before.map(|g| Seal { number: g.number, counter: g.counter });
@@ -205,12 +205,25 @@ pub(super) fn create(
     let told = told.map(|told| (keys::TOLD.to_vec(), told.seal()));
     let own = (keys::META.to_vec(), meta.seal());
     let put = std::iter::once(own).chain(seal).chain(told).collect();
-    let written = generation.table.commit(Changes { put, remove: Vec::new() });
-    written.map_err(|e| store_error(medium, "create", Some(number), e))?;
+    if let Err(error) = generation.table.commit(Changes { put, remove: Vec::new() }) {
+        drop(generation);
+        return Err(abandon(medium, number, error));
+    }
     generation.holds(&meta);
     generation.seal = before;
     generation.bytes = generation.table.bytes();
     Ok((generation, meta))
+}
+
+/// Nobody was told of anything in a generation that could not be created: a damaged one must not
+/// stand in the way of the next try.
+fn abandon(medium: &mut dyn Medium, number: u64, error: TableError) -> StoreError {
+    if let TableError::Damaged(_) = error
+        && let Err(failed) = medium.set_aside(number)
+    {
+        return failed;
+    }
+    store_error(medium, "create", Some(number), error)
 }
 
 /// Salvages the damaged generations into a new one, then moves them away.

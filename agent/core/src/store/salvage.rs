@@ -64,9 +64,8 @@ pub(super) struct Find {
     pub(super) meta: Option<Meta>,
     /// First and one past the last sequence number of each stream.
     pub(super) ends: BTreeMap<(StreamId, Epoch), (u64, u64)>,
-    /// Records that there must have been, because a ticket or a reply names them: one past the
-    /// last of each stream.
-    named: BTreeMap<(StreamId, Epoch), u64>,
+    /// Records that there must have been, because a ticket or a reply names them: the same.
+    named: BTreeMap<(StreamId, Epoch), (u64, u64)>,
     /// The latest stage of each ticket.
     pub(super) tickets: BTreeMap<Ticket, TicketRecord>,
     /// The latest of each kind and subject.
@@ -93,7 +92,11 @@ impl Find {
     /// Streams reach as far as records were found. Without any meta value (`from_scratch`),
     /// they are all that is known.
     pub(super) fn extend_streams(&self, meta: &mut Meta, from_scratch: bool) {
-        for (&(stream, epoch), &(first, end)) in &self.ends {
+        let mut extents = self.ends.clone();
+        for (&stream, &(first, end)) in &self.named {
+            extend(&mut extents, stream, first, end);
+        }
+        for ((stream, epoch), (first, end)) in extents {
             if let Some(known) = meta.stream_mut(stream, epoch) {
                 // The meta may be older than the records. Its reach stays: whether they were
                 // sent is not known, and what the hub has of them will tell.
@@ -109,18 +112,23 @@ impl Find {
                 });
             }
         }
-        for (&(stream, epoch), &end) in &self.named {
-            let known = meta.stream_mut(stream, epoch);
-            if let Some(known) = known {
-                known.end = known.end.max(end);
-            }
-        }
     }
 
     fn name(&mut self, stream: StreamId, value: &Value<'_>) {
-        let end = self.named.entry((stream, value.epoch)).or_default();
-        *end = (*end).max(value.seq.saturating_add(1));
+        let end = value.seq.saturating_add(1);
+        extend(&mut self.named, (stream, value.epoch), value.seq, end);
     }
+}
+
+/// Extends what is known of a stream.
+fn extend(
+    extents: &mut BTreeMap<(StreamId, Epoch), (u64, u64)>,
+    stream: (StreamId, Epoch),
+    first: u64,
+    end: u64,
+) {
+    let known = extents.entry(stream).or_insert((first, end));
+    *known = (known.0.min(first), known.1.max(end));
 }
 
 /// Looks through a file for meta values, tickets and the extent of streams.
