@@ -147,6 +147,7 @@ fn try_load(
     } else if state.generations.is_empty() {
         begin(medium, 1, &mut state, None)?;
     }
+    state.generations.iter_mut().try_for_each(Generation::forget_told)?;
     find_ends(&mut state)?;
     state.meta.bind(medium);
     state.meta.reopen();
@@ -251,7 +252,7 @@ fn replace(
     let last =
         damaged.iter().map(|bad| bad.number).chain(state.generations.iter().map(|g| g.number));
     begin(medium, last.max().unwrap_or(0) + 1, state, evidence.told.as_ref())?;
-    // Only the newest holds what was told: it takes that out with its last commit of the salvage.
+    // Only the newest holds what was told, until what was damaged is out of the way.
     let (_, older) = state.generations.split_last_mut().expect("just begun");
     older.iter_mut().try_for_each(Generation::forget_told)?;
     let salvaged = copy_out(medium, state, damaged, evidence, find)?;
@@ -273,7 +274,6 @@ fn replace(
     give_up(medium, &mut draft, given_up)?;
     missing.into_iter().try_for_each(|loss| draft.loss(loss))?;
     marks.into_iter().try_for_each(|mark| draft.mark(mark))?;
-    draft.changes.remove.extend(evidence.told.as_ref().map(|_| keys::TOLD.to_vec()));
     opened.damaged = damaged.len();
     opened.salvaged = salvaged;
     opened.lost = draft.lost;
