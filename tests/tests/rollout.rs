@@ -300,7 +300,7 @@ fn a_package_that_does_not_come_out_as_it_should_halts_its_rollout() {
         client.post("/api/v1/rollouts", &asked).unwrap()
     };
     for (version, ring, code) in [
-        ("9.1.0", "canary:colour=red", "bad-request"),
+        ("9.1.0", "canary:colour=red", "bad-rollout"),
         ("9.9.9", "canary:device=ship-1", "not-found"),
         ("9.1.0", "rest", "not-possible"),
     ] {

@@ -119,6 +119,16 @@ impl Medium for Files {
         tip::read(&self.generation(number).join("db")).unwrap_or_default()
     }
 
+    fn discard(&mut self, number: u64) -> Result<(), StoreError> {
+        let dir = self.generation(number);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(file_error("remove", &dir, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn set_aside(&mut self, number: u64) -> Result<(), StoreError> {
         if !self.generation(number).exists() {
             return Ok(());

@@ -70,7 +70,7 @@ impl StartBody {
     fn plan(&self) -> Result<Plan, Refused> {
         let bad = |what: String| {
             let remedy = "see RolloutRequest in /api/v1/openapi.json";
-            Refused::bad_request(what, remedy)
+            Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-rollout", what, remedy)
         };
         let time = |name: &str, given: &Option<String>, default: u64| match given.as_deref() {
             None | Some("") => Ok(default),
@@ -101,10 +101,13 @@ pub(super) async fn start(
     body: Bytes,
 ) -> Result<(StatusCode, Json<RolloutView>), Refused> {
     let body: StartBody = serde_json::from_slice(&body).map_err(|error| {
-        Refused::bad_request(
-            format!("the body is not a rollout: {error}"),
-            r#"send {"package": "…", "version": "…", "rings": ["canary:percent=10,wait=2d", "rest"]}"#,
-        )
+        let what = format!("the body is not a rollout: {error}");
+        let remedy =
+            r#"send {"package": "…", "version": "…", "rings": ["canary:percent=10,wait=2d", "rest"]}"#;
+        match error.is_data() {
+            true => Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-rollout", what, remedy),
+            false => Refused::bad_request(what, remedy),
+        }
     })?;
     begin(&app, body).await.map(|rollout| (StatusCode::CREATED, Json(rollout)))
 }

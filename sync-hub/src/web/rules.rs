@@ -90,9 +90,10 @@ pub(super) async fn add(
     (label, task, file): (Option<String>, &str, String),
     by: &str,
 ) -> Result<RuleView, Refused> {
-    let task: TaskName = task
-        .parse()
-        .map_err(|error| Refused::bad_request(format!("{error}"), "name a task of the devices"))?;
+    let task: TaskName = task.parse().map_err(|error| {
+        let (status, remedy) = (StatusCode::UNPROCESSABLE_ENTITY, "name a task of the devices");
+        Refused::new(status, "bad-rule", format!("{error}"), remedy)
+    })?;
     let add = Add { label, task, file, by: who(by), now_ms: now_ms() };
     let rule = app.database.write(add).await??;
     find(app, &rule.to_string()).await

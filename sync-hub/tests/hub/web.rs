@@ -183,7 +183,7 @@ fn a_rollout_that_cannot_be_started_is_told_on_the_page_and_in_the_api() {
     let hub = Hub::with_devices(&["ship-7"]);
     let (status, page) =
         hub.post_form("/rollouts", "release=maintenance%409.0&rings=canary%3Apercent%3D0");
-    assert_eq!(status, 400, "{page}");
+    assert_eq!(status, 422, "{page}");
     assert!(page.contains("percent is 1 to 100, not 0"), "{page}");
     let (status, page) = hub.post_form("/rollouts", "release=maintenance%409.0&error-max=many");
     assert!(status == 400 && page.contains("is no share"), "{status} {page}");
@@ -191,6 +191,6 @@ fn a_rollout_that_cannot_be_started_is_told_on_the_page_and_in_the_api() {
     assert!(status == 404 && page.contains("there is no release 9.0"), "{status} {page}");
     let asked = serde_json::json!({ "package": "maintenance", "version": "9.0", "trial": "soon" });
     let (status, body) = hub.post_json("/api/v1/rollouts", &asked);
-    assert_eq!((status, body["error"]["code"].as_str()), (400, Some("bad-request")), "{body}");
+    assert_eq!((status, body["error"]["code"].as_str()), (422, Some("bad-rollout")), "{body}");
     assert_eq!(hub.get_json("/api/v1/rollouts")["rollouts"], serde_json::json!([]));
 }

@@ -488,6 +488,13 @@ impl Medium for Disk {
         Ok(())
     }
 
+    fn discard(&mut self, number: u64) -> Result<(), StoreError> {
+        let mut disk = self.lock();
+        disk.effect()?;
+        disk.files.remove(&number);
+        Ok(())
+    }
+
     fn set_aside(&mut self, number: u64) -> Result<(), StoreError> {
         let mut disk = self.lock();
         disk.effect()?;

@@ -394,15 +394,11 @@ impl Engine {
     /// What the hub has need not be kept on a full disk.
     fn free_disk(&mut self) {
         self.commit();
-        if self.collect()
-            && let Err(error) = self.ensure_ballast()
-        {
-            self.upkeep_failed("find room on a full disk", &error);
-        }
+        self.collect();
     }
 
     /// Decisions are taken only while the ballast is there.
-    fn ensure_ballast(&mut self) -> Result<(), StoreError> {
+    pub(super) fn ensure_ballast(&mut self) -> Result<(), StoreError> {
         self.medium.reserve()?;
         self.shared.state_mut().health = Health::Writable;
         self.medium.notice(Notice::Recovered);

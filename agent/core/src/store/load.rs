@@ -216,11 +216,11 @@ pub(super) fn create(
     Ok((generation, meta))
 }
 
-/// Nobody was told of anything in a generation that could not be created: a damaged one must not
-/// stand in the way of the next try.
+/// Nobody was told of anything in a generation that could not be created: what is left of it must
+/// not stand in the way of the next try.
 fn abandon(medium: &mut dyn Medium, number: u64, error: TableError) -> StoreError {
     if let TableError::Damaged(_) = error
-        && let Err(failed) = medium.set_aside(number)
+        && let Err(failed) = medium.discard(number)
     {
         return failed;
     }

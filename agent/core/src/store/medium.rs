@@ -82,6 +82,12 @@ pub trait Medium: Send {
     /// kept before it is opened: opening may discard what it cannot read. Empty if there is no
     /// such thing.
     fn tip(&mut self, number: u64) -> Vec<u8>;
+    /// Removes what is left of a generation that could not be created, if anything is.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    fn discard(&mut self, number: u64) -> Result<(), StoreError>;
+
     /// Puts a damaged generation aside for a person to look at; one that is gone is as good.
     ///
     /// # Errors

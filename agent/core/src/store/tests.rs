@@ -125,6 +125,13 @@ impl Medium for Memory {
         Vec::new()
     }
 
+    fn discard(&mut self, number: u64) -> Result<(), StoreError> {
+        let mut files = self.lock();
+        files.tables.remove(&number);
+        files.damaged.remove(&number);
+        Ok(())
+    }
+
     fn set_aside(&mut self, number: u64) -> Result<(), StoreError> {
         let mut files = self.lock();
         files.tables.remove(&number);

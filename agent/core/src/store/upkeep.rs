@@ -56,6 +56,13 @@ impl Engine {
             }
             collected = true;
         }
+        // There is room now, perhaps enough.
+        if collected
+            && self.shared.state().health == Health::DiskFull
+            && let Err(error) = self.ensure_ballast()
+        {
+            self.upkeep_failed("find room on a full disk", &error);
+        }
         collected
     }
 
