@@ -2,14 +2,11 @@
 
 use super::args::AlarmsCommand;
 use super::failure::Failure;
-use super::{Home, open, out};
+use super::{BY, Home, open, out};
 use crate::alarms::books::{self, Acknowledge, AlarmError, AlarmView};
 use crate::database;
 use crate::hub::now_ms;
 use serde_json::json;
-
-/// Who acknowledges here, as in the trail.
-const BY: &str = "command line";
 
 pub(super) fn alarms(home: &Home, command: AlarmsCommand) -> Result<(), Failure> {
     match command {

@@ -34,6 +34,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Who stands in the trail for what is done here: whoever may write the data directory.
+const BY: &str = "command line";
+
 pub use run::check_text;
 
 /// Runs the command line; the first argument is the program's name.

@@ -2,7 +2,7 @@
 
 use super::args::RulesCommand;
 use super::failure::Failure;
-use super::{Home, open, out};
+use super::{BY, Home, open, out};
 use crate::database::{self};
 use crate::hub::now_ms;
 use crate::rules::books::{Add, Remove, RuleError};
@@ -11,9 +11,6 @@ use landfall_wire::rules::RULES_FILE_BYTES_MAX;
 use serde_json::json;
 use std::io::Read;
 use std::path::Path;
-
-/// Who gives a rule here, as in the trail.
-const BY: &str = "command line";
 
 pub(super) fn rules(home: &Home, command: RulesCommand) -> Result<(), Failure> {
     match command {

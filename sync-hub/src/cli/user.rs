@@ -2,7 +2,7 @@
 
 use super::args::UserCommand;
 use super::failure::Failure;
-use super::{Home, open, out};
+use super::{BY, Home, open, out};
 use crate::database::accounts::{
     self, AddToken, Change, ChangeAccount, ChangeError, RevokeToken, TokenError,
 };
@@ -16,9 +16,6 @@ use serde_json::json;
 use std::io::{IsTerminal, Read, stdin};
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-/// Who stands in the trail for what is done here: whoever may write the data directory.
-const BY: &str = "command line";
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 

@@ -5,7 +5,7 @@ use super::error::Refused;
 use super::form;
 use super::html::{Esc, HtmlPage};
 use super::pages::{Sorry, put, time};
-use super::session::{Actor, actor, csrf_field};
+use super::session::{actor, csrf_field, who};
 use crate::alarms::books::{self, Acknowledge, AlarmError, AlarmView, UntoldView};
 use crate::hub::now_ms;
 use axum::Json;
@@ -21,17 +21,7 @@ pub(super) async fn list(
     State(app): State<App>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Refused> {
-    let mut cleared = false;
-    for (key, value) in form::parse(query.as_deref().unwrap_or_default()) {
-        cleared = match (key.as_str(), value.as_str()) {
-            ("cleared", "true") => true,
-            ("cleared", "false" | "") => false,
-            _ => {
-                let message = format!("{key}={value} is not valid");
-                return Err(Refused::bad_request(message, "the parameter is cleared=true"));
-            }
-        };
-    }
+    let cleared = form::flag(query.as_deref(), "cleared")?;
     let alarms = app.database.read(move |reader| books::alarms(reader, cleared)).await?;
     Ok(Json(json!({ "alarms": alarms })))
 }
@@ -53,11 +43,7 @@ async fn find(app: &App, alarm: &str) -> Result<AlarmView, Refused> {
 
 async fn seen(app: &App, alarm: &str, named: &str) -> Result<(), Refused> {
     let found = find(app, alarm).await?;
-    let by = match actor() {
-        Actor::Open if !named.trim().is_empty() => named.trim().to_owned(),
-        actor => actor.in_trail(),
-    };
-    let command = Acknowledge { alarm: found.alarm, by, now_ms: now_ms() };
+    let command = Acknowledge { alarm: found.alarm, by: who(named), now_ms: now_ms() };
     app.database.write(command).await?.map_err(Refused::from)
 }
 

@@ -1,5 +1,23 @@
 //! `application/x-www-form-urlencoded`, as queries and forms have it.
 
+use super::error::Refused;
+
+/// The one parameter that a list of everything or of what counts takes: `name=true`.
+pub(super) fn flag(query: Option<&str>, name: &str) -> Result<bool, Refused> {
+    let mut given = false;
+    for (key, value) in parse(query.unwrap_or_default()) {
+        given = match value.as_str() {
+            "true" if key == name => true,
+            "false" | "" if key == name => false,
+            _ => {
+                let message = format!("{key}={value} is not valid");
+                return Err(Refused::bad_request(message, format!("the parameter is {name}=true")));
+            }
+        };
+    }
+    Ok(given)
+}
+
 /// Splits and decodes; pairs in order. Bytes that are no UTF-8 become U+FFFD.
 pub(super) fn parse(text: &str) -> Vec<(String, String)> {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());

@@ -3,7 +3,7 @@
 use super::App;
 use super::error::Refused;
 use super::form;
-use super::session::{self, Actor};
+use super::session::who;
 use crate::hub::now_ms;
 use crate::rules::books::{Add, Remove};
 use crate::rules::views::{self, RuleView};
@@ -20,17 +20,7 @@ pub(super) async fn list(
     State(app): State<App>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Refused> {
-    let mut removed = false;
-    for (key, value) in form::parse(query.as_deref().unwrap_or_default()) {
-        removed = match (key.as_str(), value.as_str()) {
-            ("removed", "true") => true,
-            ("removed", "false" | "") => false,
-            _ => {
-                let message = format!("{key}={value} is not valid");
-                return Err(Refused::bad_request(message, "the parameter is removed=true"));
-            }
-        };
-    }
+    let removed = form::flag(query.as_deref(), "removed")?;
     let rules = app.database.read(move |reader| views::rules(reader, removed)).await?;
     Ok(Json(json!({ "rules": rules })))
 }
@@ -73,15 +63,6 @@ pub(super) async fn take(
     Path(rule): Path<String>,
 ) -> Result<Json<RuleView>, Refused> {
     remove(&app, &rule).await.map(Json)
-}
-
-/// Whose rule it is: the account, or where there are none, the name that was given.
-fn who(named: &str) -> String {
-    let named = named.trim();
-    match session::actor() {
-        Actor::Open if !named.is_empty() => named.to_owned(),
-        actor => actor.in_trail(),
-    }
 }
 
 /// Adds a file for a label (`None`: for all devices) and a task.

@@ -92,6 +92,15 @@ pub(super) fn actor() -> Actor {
     ACTOR.try_with(Actor::clone).unwrap_or(Actor::Nobody)
 }
 
+/// Who it is, for the trail: the account, or where there are none, the name that was given.
+pub(super) fn who(named: &str) -> String {
+    let named = named.trim();
+    match actor() {
+        Actor::Open if !named.is_empty() => named.to_owned(),
+        actor => actor.in_trail(),
+    }
+}
+
 /// The hidden field that every form carries.
 pub(super) fn csrf_field() -> String {
     match actor() {

@@ -78,8 +78,8 @@ impl Meta {
     }
 
     /// Begins a new epoch; the streams of older ones stay while they have a backlog, those of the
-    /// last one until the hub has acknowledged something: if this salvage fails, the next one must
-    /// know that what names more than they held was lost. Returns those of the oldest epochs that a
+    /// last one until the next commit of the engine: if this salvage fails, the next one must know
+    /// that what names more than they held was lost. Returns those of the oldest epochs that a
     /// greeting has no room for: they are given up, which the caller must record.
     #[must_use]
     pub(super) fn begin_epoch(&mut self, epoch: Epoch, medium: &dyn Medium) -> Vec<StreamStatus> {

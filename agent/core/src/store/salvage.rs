@@ -140,10 +140,8 @@ pub(super) fn survey(
 ) -> Result<(), StoreError> {
     each(medium, evidence, number, &mut |value| match value.kind {
         Kind::Record(stream) => {
-            let (first, end) =
-                find.ends.entry((stream, value.epoch)).or_insert((value.seq, value.seq));
-            *first = (*first).min(value.seq);
-            *end = (*end).max(value.seq.saturating_add(1));
+            let end = value.seq.saturating_add(1);
+            extend(&mut find.ends, (stream, value.epoch), value.seq, end);
         }
         Kind::Meta => {
             let newest = find.meta.as_ref().is_none_or(|known| value.seq > known.counter);
